@@ -10,6 +10,9 @@ from torch import Tensor
 Points = Float[Tensor, "batch *event"]
 """Particles or data: one point of the sample space a row (an image, a point of the plane, a hidden code)."""
 
+Hidden = Float[Tensor, "batch num_hidden"]
+"""Hidden codes z, which a mapping takes to points."""
+
 PerPoint = Float[Tensor, " batch"]
 """One number for each point: an energy, a log density."""
 

@@ -1,0 +1,96 @@
+"""Where randomness comes from.
+
+A sampler never draws by itself; it is handed a `Noise`. Training draws from torch's own generator, which the
+trainer reseeds from (seed, step) before every step, so that an exact resume needs no saved generator. Sampling
+draws from `ImageNoise`: image i sees a stream that depends on (seed, i) alone, whatever the batch size and the
+device.
+
+The stream of image i is counter-based (Philox4x32-10; Salmon et al., *Parallel random numbers: as easy as
+1, 2, 3*, 2011): the bits are a function of (seed, image, draw, position), computed for a whole batch at once.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+Words = Int64[Tensor, "..."]
+"""Unsigned 32-bit words held in int64."""
+
+WORD = 0xFFFFFFFF
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+KEY_STEPS = 0x9E3779B9, 0xBB67AE85
+
+
+class Noise:
+    """Randomness of torch's own generator on `device`."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+
+    def normal(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
+        """N(0, 1), of shape [num, *event]."""
+        return torch.randn(num, *event, device=self.device)
+
+    def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
+        """Uniform on (0, 1), of shape [num, *event]."""
+        return torch.rand(num, *event, device=self.device)
+
+
+class ImageNoise(Noise):
+    """Randomness of the images first … first + num − 1 under `seed`: row i belongs to image first + i.
+
+    The n-th call returns the n-th draw of every image's stream, so two runs agree when they make the same calls.
+    Asking for another number of rows than `num` raises ValueError.
+    """
+
+    def __init__(self, seed: int, first: int, num: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(device)
+        self.seed, self.num, self.draws = seed, num, 0
+        self.images = torch.arange(first, first + num, device=self.device)[:, None]
+
+    def normal(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
+        return self._draw(num, event, box_muller)
+
+    def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
+        return self._draw(num, event, torch.cat)
+
+    def _draw(self, num: int, event: tuple[int, ...], shape_by: Callable) -> Tensor:
+        if num != self.num:
+            raise ValueError(f"this noise belongs to {self.num} images and was asked for {num} rows")
+        length = math.prod(event)
+        blocks = torch.arange((length + 3) // 4, device=self.device)[None, :].expand(num, -1)
+        counter = [blocks, torch.full_like(blocks, self.draws), self.images & WORD, self.images >> 32]
+        words = philox(
+            [word.expand_as(blocks) for word in counter], (self.seed & WORD, (self.seed >> 32) & WORD)
+        )
+        self.draws += 1
+        uniforms = [((word >> 8).float() + 0.5) * 2.0**-24 for word in words]
+        return shape_by(uniforms, dim=1)[:, :length].reshape(num, *event)
+
+
+def box_muller(uniforms: list[Tensor], dim: int) -> Tensor:
+    """Four arrays of uniforms into four of normals: √(−2 log u) (cos, sin)(2π v)."""
+    first, second, third, fourth = uniforms
+    near, far = (-2 * first.log()).sqrt(), (-2 * second.log()).sqrt()
+    angle, turn = 2 * math.pi * third, 2 * math.pi * fourth
+    return torch.cat([near * angle.cos(), near * angle.sin(), far * turn.cos(), far * turn.sin()], dim)
+
+
+def philox(counter: list[Words], key: tuple[int, int]) -> list[Words]:
+    """Philox4x32-10: four counter words and two key words into four random words."""
+    a, b, c, d = counter
+    first_key, second_key = key
+    for _ in range(10):
+        # int64 products wrap like unsigned ones; the shift is arithmetic, so the high word is masked.
+        left, right = a * MULTIPLIERS[0], c * MULTIPLIERS[1]
+        a, b, c, d = (
+            ((right >> 32) & WORD) ^ b ^ first_key,
+            right & WORD,
+            ((left >> 32) & WORD) ^ d ^ second_key,
+            left & WORD,
+        )
+        first_key, second_key = (first_key + KEY_STEPS[0]) & WORD, (second_key + KEY_STEPS[1]) & WORD
+    return [a, b, c, d]
