@@ -1,0 +1,79 @@
+"""What is learned: the energy U(x) = Φ(x) − log q(x) with the potential Φ = −f.
+
+f is the score of a bottom-up net (higher = more like data) and p(x) ∝ exp(f(x)) q(x) = exp(−U(x)). This file is
+the one place where a sign turns: nets speak of f, everything else speaks of Φ and U.   [source: arXiv 1910.14216]
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from evolvent.reference import Reference
+from evolvent.shapes import Hidden, PerPoint, Points
+
+
+class Energy(nn.Module):
+    """U = Φ − log q for a score net [batch, *event] → [batch] and a reference over the same event shape."""
+
+    def __init__(self, net: nn.Module, reference: Reference) -> None:
+        super().__init__()
+        self.net = net
+        self.reference = reference
+
+    def potential(self, x: Points) -> PerPoint:
+        """Φ(x) = −f(x). Raises ValueError when the net does not return one number a point."""
+        score = self.net(x)
+        if score.shape != x.shape[:1]:
+            raise ValueError(
+                f"the score net must return one number a point, shape [{len(x)}]; it returned {list(score.shape)}"
+                " (a trailing axis of 1 is removed by .squeeze(1))"
+            )
+        return -score
+
+    def forward(self, x: Points) -> PerPoint:
+        """U(x) = Φ(x) − log q(x), in nats, up to log Z."""
+        return self.potential(x) + self.reference.energy(x)
+
+    def value_and_force(self, x: Points) -> tuple[PerPoint, Points]:
+        """U(x) and ∇U(x), both cut from the graph: what a chain needs at every step."""
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            value = self(x)
+            (force,) = torch.autograd.grad(value.sum(), x)
+        return value.detach(), force
+
+    def force(self, x: Points, *, create_graph: bool = False) -> Points:
+        """∇U(x). With `create_graph` the result can be differentiated in θ."""
+        return gradient(self, x, create_graph=create_graph)
+
+    def pullback(self, mapping: nn.Module, hidden: Reference, *, beta: float = 1.0) -> "Energy":
+        """The energy of hidden codes, V(z) = β Φ(g(z)) − log q(z): p pulled back through the mapping g.
+
+        With q = N(0, I) and β = 1 this is exact up to a constant: V(z) = Φ(g(z)) + ‖z‖²/2.   [derived]
+        """
+        return Energy(Pullback(self.net, mapping, beta), hidden)
+
+
+class Pullback(nn.Module):
+    """The score z ↦ β f(g(z))."""
+
+    def __init__(self, net: nn.Module, mapping: nn.Module, beta: float) -> None:
+        super().__init__()
+        self.net, self.mapping, self.beta = net, mapping, beta
+
+    def forward(self, hidden: Hidden) -> PerPoint:
+        return self.beta * self.net(self.mapping(hidden))
+
+
+def gradient(function: Callable[[Points], PerPoint], x: Points, *, create_graph: bool = False) -> Points:
+    """∇_x Σ function(x): the gradient of each point's own value."""
+    x = x.detach().requires_grad_()
+    with torch.enable_grad():
+        (slope,) = torch.autograd.grad(function(x).sum(), x, create_graph=create_graph)
+    return slope
+
+
+def squared_norm(x: Tensor) -> PerPoint:
+    """‖x‖² of every point."""
+    return x.flatten(1).square().sum(1)
