@@ -1,0 +1,146 @@
+"""How particles move: Langevin evolution under an energy.
+
+    x ← x − h ∇U(x) + √(2 h T) ξ,   ξ ~ N(0, I)
+
+The papers write the step as δ²/2 and the noise as δ: h = δ²/2 and T = 1. This is the only place where the two
+conventions meet; everywhere else a step size is h.   [source: Langevin dynamics of FRAME and GCN]
+
+To write another dynamics, subclass `Dynamics` and define `propose`; override `step` as well where a move may be
+refused. `evolve` is inherited.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from evolvent.energy import Energy, squared_norm
+from evolvent.noise import Noise
+from evolvent.shapes import PerPoint, Points, Scalar
+
+
+class Evolution(NamedTuple):
+    """What one run of a chain leaves behind: the record that is passed on to the flow."""
+
+    start: Points
+    end: Points
+    energy_drop: PerPoint
+    """U(start) − U(end), in nats: the energy dissipated by each particle."""
+    force_norm: PerPoint
+    """‖∇U‖ at the end."""
+    distance: PerPoint
+    """‖end − start‖."""
+    acceptance: Scalar
+    """Share of moves that were accepted, 1 for an unadjusted dynamics."""
+
+
+class State(NamedTuple):
+    """What the next step needs of the last."""
+
+    x: Points
+    energy: PerPoint
+    force: Points
+    refused: PerPoint
+    """How many moves of each particle were refused so far."""
+
+
+@dataclass(frozen=True)
+class Dynamics:
+    """`num_steps` moves of step size h, or from h to `final_step_size` in geometric progression."""
+
+    step_size: float
+    num_steps: int
+    temperature: float = 1.0
+    final_step_size: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.step_size > 0 or (self.final_step_size is not None and not self.final_step_size > 0):
+            raise ValueError(f"step sizes must be above 0, not {self.step_size} to {self.final_step_size}")
+        if self.num_steps < 1:
+            raise ValueError(f"a chain needs at least 1 step, not {self.num_steps}")
+        if self.temperature < 0:
+            raise ValueError(f"the temperature must be 0 or above, not {self.temperature}")
+
+    def step_sizes(self) -> list[float]:
+        """h of every step."""
+        last = self.step_size if self.final_step_size is None else self.final_step_size
+        ratio = (last / self.step_size) ** (1 / max(1, self.num_steps - 1))
+        return [self.step_size * ratio**k for k in range(self.num_steps)]
+
+    def propose(self, x: Points, force: Points, noise: Noise, step_size: float) -> Points:
+        """Where a particle at x that feels ∇U(x) = force goes next."""
+        raise NotImplementedError
+
+    def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
+        """One move; an unadjusted dynamics takes every proposal."""
+        x = self.propose(state.x, state.force, noise, step_size)
+        return State(x, *energy.value_and_force(x), state.refused)
+
+    def evolve(self, energy: Energy, x: Points, noise: Noise) -> Evolution:
+        """Run the chain from x. No gradient in θ is kept; memory does not grow with the number of steps."""
+        start = x.detach()
+        value, force = energy.value_and_force(start)
+        first = state = State(start, value, force, torch.zeros_like(value))
+        for step_size in self.step_sizes():
+            state = self.step(energy, state, noise, step_size)
+        return Evolution(
+            start=start,
+            end=state.x,
+            energy_drop=first.energy - state.energy,
+            force_norm=squared_norm(state.force).sqrt(),
+            distance=squared_norm(state.x - start).sqrt(),
+            acceptance=1 - state.refused.mean() / self.num_steps,
+        )
+
+
+@dataclass(frozen=True)
+class Langevin(Dynamics):
+    """Unadjusted Langevin (ULA): a gradient step and fresh noise. At temperature 0 it is gradient descent."""
+
+    def propose(self, x: Points, force: Points, noise: Noise, step_size: float) -> Points:
+        moved = x - step_size * force
+        if self.temperature == 0:
+            return moved
+        return moved + math.sqrt(2 * step_size * self.temperature) * noise.normal(*x.shape)
+
+
+@dataclass(frozen=True)
+class MALA(Langevin):
+    """Metropolis-adjusted Langevin: the same proposal, accepted so that exp(−U/T) is left exactly invariant."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature == 0:
+            raise ValueError("MALA needs a temperature above 0: at 0 no law is left invariant (use Langevin)")
+
+    def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
+        new = super().step(energy, state, noise, step_size)
+        log_ratio = (
+            (state.energy - new.energy) / self.temperature
+            + self._log_proposal(new, state, step_size)
+            - self._log_proposal(state, new, step_size)
+        )
+        accept = noise.uniform(len(state.x)).log() < log_ratio
+        rows = accept.view(-1, *[1] * (state.x.dim() - 1))
+        return State(
+            torch.where(rows, new.x, state.x),
+            torch.where(accept, new.energy, state.energy),
+            torch.where(rows, new.force, state.force),
+            state.refused + (~accept).float(),
+        )
+
+    def _log_proposal(self, here: State, there: State, step_size: float) -> PerPoint:
+        """log N(there; here − h∇U(here), 2hT), up to the constant that both directions share."""
+        return -squared_norm(there.x - here.x + step_size * here.force) / (4 * step_size * self.temperature)
+
+
+def at_rest(energy: Energy, x: Points) -> Evolution:
+    """The evolution of particles that do not move, for learners without a chain.
+
+    Nothing needs the force there but a person who watches it, so it is taken on an eighth of the particles.
+    """
+    x = x.detach()
+    few = x[: max(1, len(x) // 8)]
+    zeros = x.new_zeros(len(x))
+    return Evolution(x, x, zeros, squared_norm(energy.force(few)).sqrt(), zeros, x.new_ones(()))
