@@ -1,0 +1,108 @@
+"""What one update of the energy owes to the particles that evolved: the two discrete flows of the paper.
+
+    KL flow     ρ_t = argmin KL(ρ ‖ ρ_{t−1})       + ∫ Φ dρ        FRAME, GCN
+    JKO flow    ρ_t = argmin W₂²(ρ, ρ_{t−1}) / 2τ  + ∫ Φ dρ        w-GCN                  [source]
+
+The θ-gradient of the KL flow is the maximum-likelihood one, E_data ∇Φ − E_particles ∇Φ. The JKO flow adds the
+kinetic energy of the transport, which sees distance where KL vanishes.
+
+Here, and nowhere else, θ receives gradients from particles. To write another flow, subclass `KL`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch.nn.functional import softplus
+
+from evolvent.dynamics import Evolution
+from evolvent.energy import Energy, gradient, squared_norm
+from evolvent.shapes import PerPoint, Points, Scalar
+
+Contrast = Callable[[PerPoint], Scalar]
+"""How a difference of potentials, Φ(data) − Φ(particle), becomes a loss."""
+
+
+def linear(difference: PerPoint) -> Scalar:
+    """The mean: maximum likelihood."""
+    return difference.mean()
+
+
+def logistic(difference: PerPoint) -> Scalar:
+    """mean softplus, data and particle paired: at its optimum Φ is the log density ratio.   [derived]"""
+    return softplus(difference).mean()
+
+
+class Cost(NamedTuple):
+    """The loss of one update and the two numbers that tell how it fares."""
+
+    loss: Scalar
+    energy_gap: Scalar
+    """mean Φ(particles) − mean Φ(data): 0 when the energy no longer tells them apart."""
+    kinetic: Scalar
+    """mean ‖∇Φ‖² over both ends of the action; 0 under the KL flow, which does not look at it."""
+
+
+@dataclass(frozen=True)
+class KL:
+    """mean Φ(data) − mean Φ(x_t), or another contrast of the two."""
+
+    contrast: Contrast = linear
+
+    def __call__(self, energy: Energy, data: Points, evolution: Evolution) -> Cost:
+        if len(data) != len(evolution.end):
+            raise ValueError(f"{len(data)} data and {len(evolution.end)} particles cannot be paired")
+        # One pass over both: the score has no layer that mixes the points of a batch.
+        at_data, at_particles = energy.potential(torch.cat([data, evolution.end])).chunk(2)
+        gap = (at_particles - at_data).detach().mean()
+        return Cost(self.contrast(at_data - at_particles), gap, torch.zeros_like(gap))
+
+
+@dataclass(frozen=True)
+class JKO(KL):
+    """The KL flow's cost plus the kinetic energy of the transport, (τ/4) Σ_ends mean ‖∇Φ(end)‖².   [derived]
+
+    By Benamou–Brenier, W₂²(ρ_{t−1}, ρ_t)/2τ = (τ/2) E‖∇Φ‖² along the path, here by the trapezoid rule. It is
+    minimised, so it is a penalty, and τ is its dial; τ = 0 is the KL flow to the last bit.
+
+    tau: the JKO step, in the units of a Langevin step size; num_steps · step_size is its natural start.
+    ends: of the action, "path" for the previous and the current particles, "data" for the current particles and
+        the data (zero-centred gradient penalties at both, R1 + R2: γ/2 each is τ = 2γ).
+    share: of the batch on which the action is evaluated; the estimate stays unbiased and costs as much less.
+    reach: 0 for the exact ∇Φ (a second derivative in θ); above 0 for a central difference over that distance,
+        along one normal direction v a point: E_v ((Φ(x + εv) − Φ(x − εv)) / 2ε)² → ‖∇Φ‖² as ε → 0. It needs first
+        derivatives only, so that compiled nets can train with it.
+    """
+
+    tau: float = 0.1
+    ends: Literal["path", "data"] = "path"
+    share: float = 1.0
+    reach: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.tau < 0:
+            raise ValueError(f"tau must be 0 or above, not {self.tau}: the kinetic energy is a penalty")
+        if self.ends not in ("path", "data"):
+            raise ValueError(f'the ends of the action are "path" or "data", not "{self.ends}"')
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share must lie in (0, 1], not {self.share}")
+        if self.reach < 0:
+            raise ValueError(f"reach is a distance, not {self.reach}")
+
+    def __call__(self, energy: Energy, data: Points, evolution: Evolution) -> Cost:
+        cost = super().__call__(energy, data, evolution)
+        if self.tau == 0:
+            return cost
+        other = evolution.start if self.ends == "path" else data
+        few = max(1, round(self.share * len(data)))
+        kinetic = self.kinetic(energy, torch.cat([other[:few], evolution.end[:few]]))
+        return Cost(cost.loss + self.tau / 2 * kinetic, cost.energy_gap, kinetic.detach())
+
+    def kinetic(self, energy: Energy, ends: Points) -> Scalar:
+        """mean ‖∇Φ‖² over the ends, differentiable in θ."""
+        if self.reach == 0:
+            return squared_norm(gradient(energy.potential, ends, create_graph=True)).mean()
+        offset = self.reach * torch.randn_like(ends)
+        ahead, behind = energy.potential(torch.cat([ends + offset, ends - offset])).chunk(2)
+        return ((ahead - behind) / (2 * self.reach)).square().mean()
