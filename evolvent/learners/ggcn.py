@@ -1,0 +1,83 @@
+"""GGCN: hidden space mapping. The reference becomes learnable, q_φ = g_φ # N(0, I).           [source: the idea]
+
+    z ~ N(0, I)                          hidden space
+    z ← evolve(z; β Φ(g(z)) + ‖z‖²/2)    evolution in hidden space, if asked for               [derived]
+    x⁰ = g(z)                            birth
+    x ← evolve(x⁰; Φ)                    evolution in image space, if asked for                [derived]
+
+It is GCN with another birthplace and one more loss, the mapping's (`learners.amortized`). Both nets learn from the
+same particles in the same step.
+"""
+
+from torch import nn
+
+from evolvent.dynamics import Dynamics, Evolution, at_rest
+from evolvent.energy import Energy
+from evolvent.flows import KL
+from evolvent.learners.amortized import MappingLoss
+from evolvent.learners.update import Update, require_stages, vital_signs
+from evolvent.noise import Noise
+from evolvent.reference import Gaussian
+from evolvent.shapes import Hidden, Points
+
+
+class GGCN(nn.Module):
+    """An energy, a mapping, and the stages of evolution between birth and the energy's update.
+
+    energy: its reference is the one that image-space evolution feels; `Uniform` leaves Φ alone.
+    training: the stages run in every update, a dict with "hidden", "image", both or neither. Neither is
+        adversarial learning: no chain at all.
+    sampling: the stages run by `sample`.
+    beta: weight of the learned potential in hidden space.
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        mapping: nn.Module,
+        *,
+        flow: KL,
+        mapping_loss: MappingLoss,
+        training: dict[str, Dynamics],
+        sampling: dict[str, Dynamics],
+        beta: float = 1.0,
+    ) -> None:
+        super().__init__()
+        require_stages(training | sampling, {"hidden": None, "image": None})
+        self.energy, self.mapping, self.flow, self.mapping_loss = energy, mapping, flow, mapping_loss
+        self.hidden = Gaussian((mapping.num_hidden,))
+        self.evolution_in_training, self.stages, self.beta = training, sampling, beta
+
+    def forward(self, data: Points) -> Update:
+        noise = Noise(data.device)
+        hidden = self.hidden.sample(len(data), noise)
+        births = self.mapping(hidden)
+        evolution = self.evolve(hidden, births, noise)
+        cost = self.flow(self.energy, data, evolution)
+        losses = {"energy": cost.loss, "mapping": self.mapping_loss(self.energy, data, births, evolution)}
+        return Update(losses, evolution.end, vital_signs(cost, evolution))
+
+    def evolve(self, hidden: Hidden, births: Points, noise: Noise) -> Evolution:
+        """The stages of training, from the same births that the mapping's loss will see."""
+        x = births
+        if "hidden" in self.evolution_in_training:
+            x = self.mapping(self.evolve_hidden(self.evolution_in_training["hidden"], hidden, noise))
+        if "image" in self.evolution_in_training:
+            return self.evolution_in_training["image"].evolve(self.energy, x.detach(), noise)
+        return at_rest(self.energy, x)
+
+    def evolve_hidden(self, dynamics: Dynamics, hidden: Hidden, noise: Noise) -> Hidden:
+        """Evolution under V(z) = β Φ(g(z)) + ‖z‖²/2."""
+        return dynamics.evolve(
+            self.energy.pullback(self.mapping, self.hidden, beta=self.beta), hidden, noise
+        ).end
+
+    def sample(self, num: int, noise: Noise, stages: dict[str, Dynamics] | None = None) -> Points:
+        """Hidden evolution, birth, image evolution, as far as `stages` names them; {} gives births."""
+        stages = self.stages if stages is None else stages
+        require_stages(stages, {"hidden": None, "image": None})
+        hidden = self.hidden.sample(num, noise)
+        if "hidden" in stages:
+            hidden = self.evolve_hidden(stages["hidden"], hidden, noise)
+        x = self.mapping(hidden).detach()
+        return stages["image"].evolve(self.energy, x, noise).end if "image" in stages else x

@@ -1,0 +1,46 @@
+"""What every learner returns, and the vital signs that every learner shows.
+
+A learner is a module with
+
+    forward(data) -> Update       one update: losses, each named after the submodule that it trains
+    stages                        the dynamics that sampling runs, by name, in order
+    sample(num, noise, stages)    `num` points
+
+The trainer needs nothing else, so a learner of your own needs no base class.
+"""
+
+from typing import NamedTuple
+
+from evolvent.dynamics import Evolution
+from evolvent.flows import Cost
+from evolvent.shapes import Points, Scalar
+
+
+class Update(NamedTuple):
+    """One learning step, before any gradient is taken."""
+
+    losses: dict[str, Scalar]
+    """Each loss trains the submodule of its name and no other parameter."""
+    particles: Points
+    """The evolved particles, for the eye."""
+    stats: dict[str, Scalar]
+    """Vital signs, cut from the graph."""
+
+
+def vital_signs(cost: Cost, evolution: Evolution) -> dict[str, Scalar]:
+    """Batch means of what a person watches: gap, force, dissipation, action, movement."""
+    return {
+        "energy_gap": cost.energy_gap,
+        "force_norm": evolution.force_norm.mean(),
+        "energy_drop": evolution.energy_drop.mean(),
+        "kinetic": cost.kinetic,
+        "distance": evolution.distance.mean(),
+        "acceptance": evolution.acceptance,
+    }
+
+
+def require_stages(asked: dict, offered: dict) -> None:
+    """ValueError when sampling is asked for a stage that the learner does not have."""
+    unknown = [name for name in asked if name not in offered]
+    if unknown:
+        raise ValueError(f'no dynamics "{unknown[0]}" here: this learner has {", ".join(offered) or "none"}')

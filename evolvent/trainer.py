@@ -1,0 +1,179 @@
+"""The loop around a learner: optimisers, averaging, clocks. It knows losses by name and nothing of what they mean.
+
+A training step runs one way, with no hook:
+
+    reseed from (seed, step) → draw data → learner → every backward → every optimiser step → average
+
+Each loss is backpropagated into the submodule that it is named after, and into nothing else; all backwards come
+before all steps, so the updates are simultaneous.
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from evolvent.learners.update import Update
+
+Source = nn.Module
+"""Data: `draw(num) -> Points` on the module's device, and `event_shape`."""
+
+
+class Diverged(RuntimeError):
+    """Training produced a number that is not finite."""
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam for one submodule. β₁ = 0 is the usual choice where two nets chase each other."""
+
+    lr: float
+    betas: tuple[float, float] = (0.0, 0.95)
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"a learning rate must be above 0, not {self.lr}")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how much, how fast. `adam` names the submodules that learn.
+
+    decay_from: the share of the run after which learning rates fall linearly to zero; 1 never.
+    averaging: decay of the exponential moving average of the weights, per step (shorter in the first steps).
+    precision: of the forward pass on a GPU, float32 or bfloat16 (autocast); CPUs run float32.
+    compiled: submodules that are compiled on a GPU. A compiled net has no second derivative.
+    *_every: in steps.
+    """
+
+    num_steps: int
+    batch_size: int
+    adam: dict[str, Adam]
+    decay_from: float = 0.5
+    averaging: float = 0.999
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compiled: tuple[str, ...] = ()
+    log_every: int = 20
+    picture_every: int = 200
+    checkpoint_every: int = 500
+
+    def __post_init__(self) -> None:
+        counts = ("num_steps", "batch_size", "log_every", "picture_every", "checkpoint_every")
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not (0 <= self.decay_from <= 1 and 0 <= self.averaging < 1):
+            raise ValueError("decay_from must lie in [0, 1] and averaging in [0, 1)")
+
+    def lr_factor(self, step: int) -> float:
+        """1, then falling linearly to 0 at the end of the run."""
+        left = (self.num_steps - step) / self.num_steps
+        return min(1.0, left / (1 - self.decay_from)) if self.decay_from < 1 else 1.0
+
+
+@dataclass
+class Experiment:
+    """What a recipe returns. Data are thunks: to list or to sample a recipe loads none.
+
+    judge(samples, held_out, train) → scores; None where nothing is measured.
+    """
+
+    learner: nn.Module
+    data: Callable[[], Source]
+    schedule: Schedule
+    held_out: Callable[[], Source] | None = None
+    judge: Callable[..., list] | None = field(default=None)
+
+
+class Trainer:
+    """Trains `learner` on `data`; after `step` steps its state is a function of (seed, step) alone.
+
+    It reseeds torch's global generator at every step.
+    """
+
+    def __init__(
+        self,
+        learner: nn.Module,
+        data: Source,
+        schedule: Schedule,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
+        self.learner, self.data = learner.to(self.device), data.to(self.device)
+        self.averaged = copy.deepcopy(self.learner).eval().requires_grad_(False)
+        if self.device.type == "cuda":
+            self.learner.to(memory_format=torch.channels_last)
+            for name in schedule.compiled:
+                self.learner.get_submodule(name).compile(dynamic=False)
+        self.optimisers = {
+            name: torch.optim.Adam(
+                learner.get_submodule(name).parameters(), lr=adam.lr, betas=adam.betas, fused=True
+            )
+            for name, adam in schedule.adam.items()
+        }
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.schedule.num_steps
+
+    def advance(self) -> Update:
+        """One training step."""
+        reseed(self.seed, self.step)
+        bfloat16 = self.schedule.precision == "bfloat16" and self.device.type == "cuda"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
+            update = self.learner(self.data.draw(self.schedule.batch_size))
+        for name, loss in update.losses.items():
+            loss.backward(inputs=list(self.learner.get_submodule(name).parameters()))
+        for name, optimiser in self.optimisers.items():
+            optimiser.param_groups[0]["lr"] = self.schedule.adam[name].lr * self.schedule.lr_factor(self.step)
+            optimiser.step()
+            optimiser.zero_grad()
+        self.step += 1
+        self._average()
+        return update
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.schedule.averaging, self.step / (self.step + 10))
+        averages, weights = list(self.averaged.parameters()), list(self.learner.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - decay)
+        averages, statistics = normalisation(self.averaged), normalisation(self.learner)
+        if averages:
+            torch._foreach_lerp_(averages, statistics, 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs: tensors and plain containers only."""
+        return {
+            "step": self.step,
+            "seed": self.seed,
+            "learner": self.learner.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`. The seed is the saved run's: it is part of what that run is."""
+        self.step, self.seed = state["step"], state["seed"]
+        self.learner.load_state_dict(state["learner"])
+        self.averaged.load_state_dict(state["averaged"])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+
+
+def reseed(seed: int, step: int) -> None:
+    """Set torch's generators, on every device, to a state that is a function of (seed, step)."""
+    digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(digest, "little", signed=True))
+
+
+def normalisation(module: nn.Module) -> list[torch.Tensor]:
+    """Running means and variances of batch normalisation: weights in all but name, so they are averaged too."""
+    return [
+        buffer for name, buffer in module.named_buffers() if name.endswith(("running_mean", "running_var"))
+    ]
