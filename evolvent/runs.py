@@ -1,0 +1,275 @@
+"""The run folder: what a run leaves behind, enough to read it, go on with it, sample from it and repeat it.
+
+    run.json             what was run (recipe, arguments, seed, commit, versions, machine), how it ended
+    log.jsonl            one JSON object a line: step, seconds, losses, vital signs
+    samples/             the particles over time; samples.png at the end
+    checkpoints/         the last three states of the trainer: resuming one is bitwise going straight on
+    model.safetensors    the averaged weights and what rebuilds them: this file alone can be sampled from
+    scores.jsonl         what `evolvent evaluate` found
+
+Every file but the logs is written whole or not at all, and one process at a time holds the folder.
+"""
+
+import fcntl
+import io
+import json
+import os
+import platform
+import subprocess
+import zipfile
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import nn
+
+from evolvent.files import write_whole
+
+NUM_CHECKPOINTS = 3
+MODEL = "model.safetensors"
+
+
+class Run:
+    """One run folder, held by this process until `close`; made by `create` or `open`, usable with `with`."""
+
+    def __init__(self, path: Path, lock: io.IOBase, record: dict[str, Any]) -> None:
+        self.path, self.record = path, record
+        self._lock = lock
+
+    @classmethod
+    def create(
+        cls, out: Path | str, *, recipe: str, arguments: dict[str, Any], seed: int = 0, device: str = "cpu"
+    ) -> "Run":
+        """Start a run in the folder `out`, which must be new or empty (ValueError otherwise)."""
+        path = Path(out)
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file: a run needs a folder, choose another --out")
+        path.mkdir(parents=True, exist_ok=True)
+        lock = hold(path)
+        if any(entry.name != ".lock" for entry in path.iterdir()):
+            lock.close()
+            raise ValueError(
+                f"{path} already holds files: go on with that run by --resume --out {path},"
+                " or choose another folder with --out"
+            )
+        record = {"recipe": recipe, "arguments": arguments, "seed": seed, "device": device} | circumstances(
+            device
+        )
+        run = cls(path, lock, record)
+        run.mark("running")
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Run":
+        """Take up the run in a folder again. ValueError when there is none or another process holds it."""
+        path = Path(path)
+        record = read_record(path)
+        return cls(path, hold(path), record)
+
+    def close(self) -> None:
+        """Let the folder go."""
+        self._lock.close()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def mark(self, status: str, **facts: Any) -> None:
+        """Set the status (running, stopped, finished, diverged, failed) and any other facts in run.json."""
+        finished = None if status == "running" else now()
+        self.record |= {"status": status, "finished": finished} | facts
+        write_whole(self.path / "run.json", json.dumps(self.record, indent=2) + "\n")
+
+    def log(self, line: dict[str, Any]) -> None:
+        """Append one line to log.jsonl; a process that is killed next leaves it there."""
+        append_line(self.path / "log.jsonl", line)
+
+    def cut_log(self, step: int) -> None:
+        """Drop the lines past `step` and a half-written last one: what is left is one unbroken run's log."""
+        kept = [line for line in read_lines(self.path / "log.jsonl") if line["step"] <= step]
+        write_whole(self.path / "log.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
+
+    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        """Write the state (tensors and plain containers) and drop all but the newest three."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_whole(self.path / "checkpoints" / f"step-{step:08d}.pt", buffer.getvalue())
+        for old in self.checkpoints()[NUM_CHECKPOINTS:]:
+            old.unlink()
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoint files, newest first."""
+        return sorted((self.path / "checkpoints").glob("step-*.pt"), reverse=True)
+
+    def load_checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest readable state, None when none was ever written, and a warning for each that is corrupt.
+
+        Corrupt files are removed, so that they do not crowd out good ones. Raises ValueError when all are.
+        """
+        found, warnings = self.checkpoints(), []
+        for file in found:
+            # A damaged archive raises anything from EOFError to UnicodeDecodeError.
+            try:
+                state = read_checkpoint(file)
+            except Exception as error:
+                kind = type(error).__name__
+                warnings.append(f"checkpoint {file} cannot be read ({kind}) and is passed over")
+                continue
+            for damaged in found[: len(warnings)]:
+                damaged.unlink()
+            return state, warnings
+        if found:
+            raise ValueError(
+                f"none of the {len(found)} checkpoints in {self.path / 'checkpoints'} can be read: restore"
+                " one from a copy, or start anew in another folder with --out"
+            )
+        return None, warnings
+
+    def save_model(self, step: int, learner: nn.Module) -> None:
+        """Write the weights of `learner` with what rebuilds it; banks of particles stay behind."""
+        weights = {
+            name: tensor.detach().cpu().clone().contiguous()
+            for name, tensor in learner.state_dict().items()
+            if not is_bank(name)
+        }
+        metadata = {
+            "recipe": self.record["recipe"],
+            "arguments": json.dumps(self.record["arguments"]),
+            "step": str(step),
+            "evolvent": version_of("evolvent"),
+        }
+        write_whole(self.path / MODEL, save(weights, metadata))
+
+    def picture_path(self, step: int) -> Path:
+        """Where the particles of `step` are shown."""
+        return self.path / "samples" / f"step-{step:08d}.png"
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """The state in a checkpoint file, on the CPU; whatever is wrong with it raises."""
+    # torch reads tensors past the archive's checksums: a flipped bit would load as a weight.
+    with zipfile.ZipFile(file) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} fails its checksum")
+    return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def is_bank(name: str) -> bool:
+    """Whether a state_dict entry holds particles and not weights."""
+    return name.rpartition(".")[2] == "bank"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """run.json of a run folder. ValueError when there is none or it cannot be read."""
+    file = path / "run.json"
+    if not file.is_file():
+        raise ValueError(f"{path} is not a run: it has no run.json")
+    try:
+        record = json.loads(file.read_text())
+        record["recipe"], record["arguments"], record["seed"], record["device"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} cannot be read ({error}): restore it, or start a new run") from error
+    return record
+
+
+def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Weights and metadata of a model.safetensors, or of the one in a run folder."""
+    file = path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        reason = (
+            "the run has saved no model yet" if (path / "run.json").is_file() else "there is no such file"
+        )
+        raise ValueError(f"{file} cannot be sampled from: {reason}")
+    try:
+        with safetensors.safe_open(file, framework="pt") as archive:
+            metadata = archive.metadata() or {}
+            weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"{file} is not a safetensors file, or is damaged ({error})") from error
+    if not {"recipe", "arguments", "step"} <= metadata.keys():
+        raise ValueError(f"{file} was not written by evolvent: its header names no recipe")
+    return weights, metadata
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a .jsonl file; a last line that a killed process left half-written does not count."""
+    if not path.is_file():
+        return []
+    *whole, _ = path.read_text().split("\n")
+    return [json.loads(line) for line in whole]
+
+
+def append_line(path: Path, line: dict[str, Any]) -> None:
+    """Add one JSON object to a .jsonl file."""
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def hold(path: Path) -> io.IOBase:
+    """Take the folder for this process; the system lets it go when the process ends, however it ends."""
+    lock = (path / ".lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise ValueError(
+            f"{path} is in use by another process: wait for it, or choose another --out"
+        ) from error
+    return lock
+
+
+def next_free(recipe_name: str, root: Path = Path("runs")) -> Path:
+    """runs/<recipe>-<n> with the smallest n above all that exist."""
+    numbers = [entry.name.removeprefix(f"{recipe_name}-") for entry in root.glob(f"{recipe_name}-*")]
+    return root / f"{recipe_name}-{1 + max((int(n) for n in numbers if n.isdigit()), default=0)}"
+
+
+def circumstances(device: str) -> dict[str, Any]:
+    """What a repeat of the run would want to know: commit, versions, machine, time."""
+    packages = ("torch", "numpy", "evolvent")
+    return {
+        "commit": commit(),
+        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in packages},
+        "machine": {
+            "platform": platform.platform(),
+            "num_cpus": os.cpu_count(),
+            "num_threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
+        },
+        "started": now(),
+    }
+
+
+def version_of(package: str) -> str:
+    """The installed version, or "not installed" for a source tree that is run in place."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def commit() -> str | None:
+    """The commit of the package's own source, "+" appended when it was changed since; None when installed."""
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # An installed copy may lie in a folder of someone else's repository: only a tracked file counts.
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,86 @@
+"""Drawing many points from a learner, so that point i depends on (seed, i) and on nothing else.
+
+Each point has its own stream of noise (`ImageNoise`), and every chunk is run at full size, the last padded:
+a matrix product may round differently at another batch size, and image 17 must not change with `num`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from evolvent.dynamics import Dynamics, Langevin
+from evolvent.noise import ImageNoise
+from evolvent.shapes import Points
+
+
+def draw(
+    learner: nn.Module,
+    num: int,
+    *,
+    seed: int = 0,
+    stages: Mapping[str, Dynamics] | None = None,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> Points:
+    """`num` points on the CPU. Bitwise the same for the same seed and batch size, whatever `num`.
+
+    stages: the dynamics to run, by name; None for the learner's own, {} for births alone.
+    """
+    chunks = draw_chunks(learner, num, seed=seed, stages=stages, batch_size=batch_size, device=device)
+    return torch.cat(list(chunks))
+
+
+def draw_chunks(
+    learner: nn.Module,
+    num: int,
+    *,
+    seed: int = 0,
+    stages: Mapping[str, Dynamics] | None = None,
+    batch_size: int = 64,
+    device: torch.device | str = "cpu",
+) -> Iterator[Points]:
+    """The same, chunk by chunk of at most `batch_size` points, for more than memory holds."""
+    if num < 1 or batch_size < 1:
+        raise ValueError(
+            f"at least 1 sample in batches of at least 1 can be drawn, not {num} in {batch_size}"
+        )
+    chosen = None if stages is None else dict(stages)
+    for first in range(0, num, batch_size):
+        with torch.no_grad():
+            points = learner.sample(batch_size, ImageNoise(seed, first, batch_size, device), chosen)
+        yield points[: num - first].cpu()
+
+
+def choose_stages(
+    offered: Mapping[str, Dynamics],
+    names: str | None = None,
+    *,
+    num_steps: int | None = None,
+    step_size: float | None = None,
+    temperature: float | None = None,
+) -> dict[str, Dynamics]:
+    """The stages called `names` ("hidden,image"; "none"; None for all offered), in the order of `offered`.
+
+    The numbers that are given replace those of every chosen stage. A stage that is not offered, because its
+    recipe samples without it, needs num_steps and step_size; the learner says whether it knows it.
+    """
+    given = {"num_steps": num_steps, "step_size": step_size, "temperature": temperature}
+    changes = {name: value for name, value in given.items() if value is not None}
+    wanted = list(offered) if names is None else [name for name in names.split(",") if name != "none"]
+    order = [*(name for name in offered if name in wanted), *(name for name in wanted if name not in offered)]
+    return {name: _stage(name, offered, changes) for name in order}
+
+
+def _stage(name: str, offered: Mapping[str, Dynamics], changes: dict[str, float]) -> Dynamics:
+    if name in offered:
+        # A schedule of step sizes ends where it was told to; one number for all steps has no end of its own.
+        flat = {"final_step_size": None} if "step_size" in changes else {}
+        return replace(offered[name], **changes, **flat)
+    if {"num_steps", "step_size"} <= changes.keys():
+        return Langevin(**changes)
+    raise ValueError(
+        f'"{name}" is not among the stages that this recipe samples with ({", ".join(offered) or "none"});'
+        " to add a stage that its learner has, give --num-steps and --step-size as well"
+    )

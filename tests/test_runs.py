@@ -1,0 +1,218 @@
+"""The run folder: nothing half-written, one holder at a time, and resuming is going straight on, bitwise."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from evolvent.data.toys import Ring
+from evolvent.dynamics import Langevin
+from evolvent.energy import Energy
+from evolvent.learners.gcn import GCN
+from evolvent.particles import Persistent
+from evolvent.reference import Gaussian
+from evolvent.runs import Run, next_free, read_lines, read_model
+from evolvent.session import Watcher, train
+from evolvent.trainer import Adam, Diverged, Schedule, Trainer
+
+ARGUMENTS = {"num_steps": 12}
+
+
+class Heard(Watcher):
+    """Keeps what was said."""
+
+    def __init__(self):
+        self.sentences = []
+
+    def say(self, sentence):
+        self.sentences.append(sentence)
+
+
+class Interrupted(Ring):
+    """Sends this process a signal while data are drawn for the given step."""
+
+    def __init__(self, step, number):
+        super().__init__()
+        self.left, self.number = step, number
+
+    def draw(self, num):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), self.number)
+        return super().draw(num)
+
+
+def trainer(data=None, *, lr=1e-2, **clocks):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1), nn.Flatten(0))
+    energy = Energy(net, Gaussian((2,)))
+    learner = GCN(energy, Persistent(energy.reference, 32), Langevin(0.1, 2))
+    clocks = {"num_steps": 12, "log_every": 1, "picture_every": 1000, "checkpoint_every": 3} | clocks
+    schedule = Schedule(batch_size=8, adam={"energy": Adam(lr)}, **clocks)
+    return Trainer(learner, data or Ring(), schedule, seed=3)
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(monkeypatch):
+    # A picture of the plane takes half a second and has its own tests.
+    monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
+
+
+def create(path):
+    return Run.create(path, recipe="toy", arguments=ARGUMENTS, seed=3)
+
+
+def test_an_interrupted_and_resumed_run_equals_one_that_went_straight_on(tmp_path):
+    with create(tmp_path / "whole") as whole:
+        train(whole, trainer())
+    with create(tmp_path / "parts") as parts:
+        ending = train(parts, trainer(Interrupted(5, signal.SIGTERM)))
+    assert (ending.status, ending.signal) == ("stopped", signal.SIGTERM)
+    assert parts.record["status"] == "stopped"
+    with Run.open(tmp_path / "parts") as parts:
+        train(parts, trainer())
+    assert parts.record["sessions_begun_at_step"] == [0, 5]
+    assert same(whole.load_checkpoint()[0]["trainer"], parts.load_checkpoint()[0]["trainer"])
+    assert same(read_model(whole.path)[0], read_model(parts.path)[0])
+    assert timeless(whole) == timeless(parts)
+
+
+def same(a, b):
+    """Bitwise equality of nested containers."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def timeless(run):
+    return [line | {"seconds": 0} for line in read_lines(run.path / "log.jsonl")]
+
+
+def test_a_run_killed_between_checkpoints_takes_its_log_back_to_the_last_one(tmp_path):
+    with create(tmp_path / "run") as run:
+        for step in range(1, 9):
+            run.log({"step": step})
+        with (run.path / "log.jsonl").open("a") as file:
+            file.write('{"step": 9, "ene')
+        run.cut_log(6)
+    assert [line["step"] for line in read_lines(run.path / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_three_newest_checkpoints_are_kept(tmp_path):
+    with create(tmp_path / "run") as run:
+        train(run, trainer())
+    assert [file.name for file in run.checkpoints()] == [
+        "step-00000012.pt",
+        "step-00000009.pt",
+        "step-00000006.pt",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])
+def test_a_corrupt_checkpoint_is_passed_over_for_the_one_before_and_named(tmp_path, damage):
+    with create(tmp_path / "run") as run:
+        train(run, trainer())
+    spoil(run.checkpoints()[0], damage)
+    heard = Heard()
+    with Run.open(tmp_path / "run") as run:
+        train(run, trainer(), show=heard)
+    (sentence,) = heard.sentences
+    assert "step-00000012.pt cannot be read" in sentence
+    assert "going on from step 9" in sentence
+    assert sentence in [line.get("warning") for line in read_lines(run.path / "log.jsonl")]
+    assert run.record["status"] == "finished"
+
+
+def spoil(file, damage):
+    content = bytearray(file.read_bytes())
+    if damage == "flipped":
+        middle = len(content) // 2
+        content[middle : middle + 64] = bytes(byte ^ 0xFF for byte in content[middle : middle + 64])
+    file.write_bytes({"truncated": content[:-100], "flipped": content, "emptied": b""}[damage])
+
+
+def test_when_all_checkpoints_are_corrupt_the_run_is_not_started_over_in_silence(tmp_path):
+    with create(tmp_path / "run") as run:
+        train(run, trainer())
+    for file in run.checkpoints():
+        spoil(file, "truncated")
+    with Run.open(tmp_path / "run") as run, pytest.raises(ValueError, match="none of the 3 checkpoints"):
+        train(run, trainer())
+
+
+def test_a_diverged_run_says_so_and_saves_nothing_of_it(tmp_path):
+    data = Ring()
+    broken = trainer(data)
+    with create(tmp_path / "run") as run:
+        healthy = data.draw
+        data.draw = lambda num: healthy(num) * (torch.nan if broken.step >= 7 else 1)
+        with pytest.raises(Diverged, match=r"diverged at step 8: .*energy gap nan.*force norm"):
+            train(run, broken)
+    assert run.record["status"] == "diverged"
+    assert [file.name for file in run.checkpoints()] == ["step-00000006.pt", "step-00000003.pt"]
+
+
+def test_an_error_of_the_recipe_is_kept_whole_in_the_record(tmp_path):
+    data = Ring()
+    data.draw = lambda num: torch.zeros(num, 3)
+    with create(tmp_path / "run") as run, pytest.raises(RuntimeError):
+        train(run, trainer(data))
+    assert run.record["status"] == "failed"
+    assert "Traceback" in json.loads((run.path / "run.json").read_text())["error"]
+
+
+def test_signals_have_their_usual_effect_after_a_session(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with create(tmp_path / "run") as run:
+        train(run, trainer())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_folder_with_files_in_it_is_refused_with_the_two_ways_out(tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"--resume --out .* or choose another folder with --out"):
+        create(tmp_path)
+
+
+def test_a_folder_has_one_holder_at_a_time(tmp_path):
+    with create(tmp_path / "run"), pytest.raises(ValueError, match="in use by another process"):
+        Run.open(tmp_path / "run")
+    Run.open(tmp_path / "run").close()
+
+
+def test_the_record_says_what_was_run_and_on_what(tmp_path):
+    with create(tmp_path / "run") as run:
+        pass
+    record = json.loads((run.path / "run.json").read_text())
+    assert (record["recipe"], record["arguments"], record["seed"]) == ("toy", ARGUMENTS, 3)
+    assert {"python", "torch", "numpy", "evolvent"} <= record["versions"].keys()
+    assert {"platform", "num_cpus", "gpu"} <= record["machine"].keys()
+
+
+def test_the_model_file_carries_its_recipe_and_no_particles(tmp_path):
+    with create(tmp_path / "run") as run:
+        train(run, trainer())
+    weights, metadata = read_model(run.path)
+    assert not [name for name in weights if "bank" in name]
+    assert "energy.net.0.weight" in weights
+    assert metadata["recipe"] == "toy"
+    assert json.loads(metadata["arguments"]) == ARGUMENTS
+    assert metadata["step"] == "12"
+
+
+def test_time_runs_out_with_a_checkpoint(tmp_path):
+    with create(tmp_path / "run") as run:
+        ending = train(run, trainer(), max_minutes=1e-9)
+    assert (ending.status, ending.signal) == ("stopped", None)
+    assert [file.name for file in run.checkpoints()] == ["step-00000001.pt"]
+
+
+def test_the_next_free_folder_is_above_all_that_exist(tmp_path):
+    for name in ("digits-1", "digits-4", "digits-old", "digits-gcn-7"):
+        (tmp_path / name).mkdir()
+    assert next_free("digits", tmp_path).name == "digits-5"

@@ -1,0 +1,65 @@
+"""Samples: point i depends on (seed, i) alone, and stages are chosen by name."""
+
+import pytest
+import torch
+from torch import nn
+
+from evolvent.dynamics import MALA, Langevin
+from evolvent.energy import Energy
+from evolvent.learners.gcn import GCN
+from evolvent.particles import Fresh
+from evolvent.reference import Gaussian
+from evolvent.sampling import choose_stages, draw
+
+HIDDEN, IMAGE = Langevin(0.05, 50, final_step_size=0.01), MALA(0.1, 5)
+OFFERED = {"hidden": HIDDEN, "image": IMAGE}
+
+
+def learner():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 16), nn.SiLU(), nn.Linear(16, 1), nn.Flatten(0))
+    energy = Energy(net, Gaussian((2,)))
+    return GCN(energy, Fresh(energy.reference), Langevin(0.1, 3))
+
+
+def test_a_point_does_not_depend_on_how_many_are_drawn():
+    few, many = (draw(learner(), num, seed=1, batch_size=4) for num in (5, 11))
+    assert len(few) == 5
+    assert torch.equal(few, many[:5])
+
+
+def test_a_point_depends_on_the_seed():
+    assert not torch.equal(draw(learner(), 4, seed=1), draw(learner(), 4, seed=2))
+
+
+def test_without_stages_the_points_are_births():
+    births = draw(learner(), 500, stages={}, batch_size=500)
+    assert abs(float(births.var()) - 1) < 0.15  # 1000 draws of N(0, 1): a standard error of 0.045
+
+
+def test_at_least_one_point_must_be_asked_for():
+    with pytest.raises(ValueError, match="at least 1 sample"):
+        draw(learner(), 0)
+
+
+def test_named_stages_keep_the_order_of_the_recipe():
+    assert list(choose_stages(OFFERED, "image,hidden")) == ["hidden", "image"]
+    assert choose_stages(OFFERED) == OFFERED
+    assert choose_stages(OFFERED, "none") == {}
+
+
+def test_numbers_given_replace_those_of_every_chosen_stage_and_nothing_else():
+    chosen = choose_stages(OFFERED, num_steps=7, temperature=0.5)
+    assert chosen["hidden"] == Langevin(0.05, 7, temperature=0.5, final_step_size=0.01)
+    assert chosen["image"] == MALA(0.1, 7, temperature=0.5)
+
+
+def test_a_step_size_given_holds_for_all_steps():
+    assert choose_stages(OFFERED, "hidden", step_size=0.2)["hidden"].step_sizes() == [0.2] * 50
+
+
+def test_a_stage_that_the_recipe_left_out_can_be_added_with_its_numbers():
+    added = choose_stages({"image": IMAGE}, "hidden", num_steps=3, step_size=0.1)
+    assert added == {"hidden": Langevin(0.1, 3)}
+    with pytest.raises(ValueError, match=r'"hidden" is not among the stages .* \(image\)'):
+        choose_stages({"image": IMAGE}, "hidden")
