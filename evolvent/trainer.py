@@ -47,6 +47,8 @@ class Schedule:
     averaging: decay of the exponential moving average of the weights, per step (shorter in the first steps).
     precision: of the forward pass on a GPU, float32 or bfloat16 (autocast); CPUs run float32.
     compiled: submodules that are compiled on a GPU. A compiled net has no second derivative.
+    captured: on a GPU, record the forward and backward passes once as a CUDA graph and replay it every step: no
+        Python, no launches one by one. An update's tensors are then overwritten by the next update.
     *_every: in steps.
     """
 
@@ -57,6 +59,7 @@ class Schedule:
     averaging: float = 0.999
     precision: Literal["float32", "bfloat16"] = "float32"
     compiled: tuple[str, ...] = ()
+    captured: bool = False
     log_every: int = 20
     picture_every: int = 200
     checkpoint_every: int = 500
@@ -107,10 +110,14 @@ class Trainer:
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
         self.learner, self.data = learner.to(self.device), data.to(self.device)
         self.averaged = copy.deepcopy(self.learner).eval().requires_grad_(False)
+        self.learner.to(memory_format=torch.channels_last)
+        self._differentiate = self._draw_and_differentiate
         if self.device.type == "cuda":
-            self.learner.to(memory_format=torch.channels_last)
+            torch.backends.cudnn.benchmark = True
             for name in schedule.compiled:
                 self.learner.get_submodule(name).compile(dynamic=False)
+            if schedule.captured:
+                self._differentiate = Captured(self._draw_and_differentiate)
         self.optimisers = {
             name: torch.optim.Adam(
                 learner.get_submodule(name).parameters(), lr=adam.lr, betas=adam.betas, fused=True
@@ -125,17 +132,22 @@ class Trainer:
     def advance(self) -> Update:
         """One training step."""
         reseed(self.seed, self.step)
+        update = self._differentiate()
+        for name, optimiser in self.optimisers.items():
+            optimiser.param_groups[0]["lr"] = self.schedule.adam[name].lr * self.schedule.lr_factor(self.step)
+            optimiser.step()
+        self.step += 1
+        self._average()
+        return update
+
+    def _draw_and_differentiate(self) -> Update:
+        """Draw data, ask the learner, leave the gradient of every loss in the submodule that it names."""
+        self.learner.zero_grad()
         bfloat16 = self.schedule.precision == "bfloat16" and self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             update = self.learner(self.data.draw(self.schedule.batch_size))
         for name, loss in update.losses.items():
             loss.backward(inputs=list(self.learner.get_submodule(name).parameters()))
-        for name, optimiser in self.optimisers.items():
-            optimiser.param_groups[0]["lr"] = self.schedule.adam[name].lr * self.schedule.lr_factor(self.step)
-            optimiser.step()
-            optimiser.zero_grad()
-        self.step += 1
-        self._average()
         return update
 
     @torch.no_grad()
@@ -164,6 +176,29 @@ class Trainer:
         self.averaged.load_state_dict(state["averaged"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
+
+
+class Captured:
+    """A function of no argument on the GPU, run as it is three times and then replayed from a CUDA graph."""
+
+    def __init__(self, function: Callable[[], Update]) -> None:
+        self.function, self.calls_to_warm_up = function, 3
+        self.graph, self.update = torch.cuda.CUDAGraph(), None
+
+    def __call__(self) -> Update:
+        if self.calls_to_warm_up:
+            self.calls_to_warm_up -= 1
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                update = self.function()
+            torch.cuda.current_stream().wait_stream(side)
+            return update
+        if self.update is None:
+            with torch.cuda.graph(self.graph):
+                self.update = self.function()
+        self.graph.replay()
+        return self.update
 
 
 def reseed(seed: int, step: int) -> None:

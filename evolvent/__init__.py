@@ -1,0 +1,34 @@
+"""Energy-based generative ConvNets: particles that evolve under a learned energy.
+
+A score f, learned bottom-up, tilts a reference q into the model
+
+    p(x) ∝ exp(f(x)) q(x) = exp(−U(x)),    U = Φ − log q,  Φ = −f                  energy, reference
+
+whose samples are particles that follow Langevin dynamics                          dynamics, particles
+
+    x ← x − h ∇U(x) + √(2hT) ξ.
+
+One update of the energy is one step of a flow of densities: KL (FRAME, GCN) or JKO (w-GCN)          flows
+GGCN makes the reference learnable, q = g # N(0, I), and the mapping g learns from the same particles  learners
+
+Source of the method: Wu et al., arXiv 1910.14216 v1. What is the paper's and what is derived: docs/paper.md.
+"""
+
+from evolvent.data.images import Images
+from evolvent.dynamics import MALA, Langevin
+from evolvent.energy import Energy
+from evolvent.flows import JKO, KL
+from evolvent.learners.gcn import GCN
+from evolvent.learners.ggcn import GGCN
+from evolvent.learners.wgcn import WGCN
+from evolvent.noise import ImageNoise, Noise
+from evolvent.particles import Fresh, Persistent
+from evolvent.reference import Gaussian, Uniform
+from evolvent.trainer import Adam, Experiment, Schedule, Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Energy", "Experiment", "Fresh", "Gaussian", "ImageNoise",
+    "Images", "Langevin", "Noise", "Persistent", "Schedule", "Trainer", "Uniform",
+]  # fmt: skip

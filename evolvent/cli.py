@@ -1,0 +1,203 @@
+"""The command line: train | sample | evaluate | report | recipes.
+
+Options are the typed keywords of a command (`commands`), or of the recipe that `train` runs. A user's mistake
+is one sentence on standard error and exit code 2, never a traceback; 1 is a run that diverged, 130 and 143 a
+run that was stopped by Ctrl-C or SIGTERM after it saved a checkpoint.
+"""
+
+import argparse
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from evolvent.commands import COMMANDS, Device, settle_device
+from evolvent.options import Parser, parse
+from evolvent.recipes import RECIPES
+from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
+from evolvent.runs import Run, next_free, read_record
+from evolvent.session import Ending
+from evolvent.session import train as train_session
+from evolvent.terminal import clock, open_console, table, vital_signs, watch
+from evolvent.trainer import Diverged, Trainer
+
+DEFAULT_RECIPE = next(iter(RECIPES))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except Diverged as error:
+        return _fail(str(error), 1)
+    except torch.OutOfMemoryError:
+        return _fail("the device ran out of memory: give a smaller batch size", 1)
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except ValueError as error:
+        return _fail(str(error), 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except SystemExit as leave:  # --help
+        return int(leave.code or 0)
+
+
+def _fail(sentence: str, code: int) -> int:
+    print("evolvent:", " ".join(sentence.split()), file=sys.stderr)
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    name, words = (words[0], words[1:]) if words else ("--help", [])
+    if name in ("-h", "--help"):
+        _print_usage()
+        return 0
+    if name == "train":
+        return train(words)
+    if name not in COMMANDS:
+        raise ValueError(f'there is no command "{name}": there are train, {", ".join(COMMANDS)}')
+    command = COMMANDS[name]
+    parser = Parser(f"evolvent {name}", inspect.getdoc(command).partition("\n\nArgs:")[0])
+    parser.add_function_arguments(command, as_group=False, as_positional=True)
+    command(**parse(parser, words).as_dict())
+    return 0
+
+
+def _print_usage() -> None:
+    print("usage: evolvent COMMAND ...\n")
+    for name, command in {"train": train, **COMMANDS}.items():
+        first_line = inspect.getdoc(command).splitlines()[0]
+        print(f"  {name:10}{first_line}")
+    print("\n`evolvent COMMAND --help` lists a command's options.")
+
+
+def train(words: list[str]) -> int:
+    """Train a recipe (the default: digits), or go on with a run by --resume --out DIR."""
+    reference, words = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
+    record = _record_to_resume(words)
+    if record and reference and full_reference(reference) != record["recipe"]:
+        raise ValueError(
+            f"that run is of the recipe {record['recipe']}, not {reference}: leave the recipe out"
+        )
+    reference = record["recipe"] if record else full_reference(reference or DEFAULT_RECIPE)
+    recipe = find(reference)
+    values = parse(_train_parser(reference, recipe, record), words)
+    _check_limits(values.max_minutes, values.threads)
+    facts = {
+        "recipe": reference,
+        "arguments": to_json(recipe, values.as_dict()),
+        "seed": (record["seed"] if record else 0) if values.seed is None else values.seed,
+        "device": settle_device(values.device or (record["device"] if record else "auto")),
+    }
+    if record is None:
+        return _start(recipe, values.out or next_free(short_name(reference)), facts, values.max_minutes)
+    _refuse_changes(record, facts)
+    if record["status"] == "finished":
+        print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
+        return 0
+    with Run.open(values.out) as run:
+        run.record["device"] = facts["device"]
+        return _train(run, _trainer(recipe, facts), values.max_minutes)
+
+
+def _start(recipe: RecipeFunction, out: Path | str, facts: dict[str, Any], max_minutes: float | None) -> int:
+    # The trainer first: a mistake in an option or a data path must not leave a run folder behind.
+    trainer = _trainer(recipe, facts)
+    with Run.create(out, **facts) as run:
+        return _train(run, trainer, max_minutes)
+
+
+def _trainer(recipe: RecipeFunction, facts: dict[str, Any]) -> Trainer:
+    experiment = build(recipe, facts["arguments"], seed=facts["seed"])
+    data = experiment.data()
+    return Trainer(experiment.learner, data, experiment.schedule, seed=facts["seed"], device=facts["device"])
+
+
+def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
+    console = open_console()
+    show = watch(console)
+    show.say(f"{short_name(run.record['recipe'])} into {run.path} on {trainer.device}")
+    ending = train_session(run, trainer, max_minutes=max_minutes, show=show)
+    if ending.status == "finished":
+        _print_ending(console, run, trainer, ending)
+        return 0
+    why = "by a signal" if ending.signal else f"after {max_minutes:g} minutes"
+    print(
+        f"stopped {why} at step {trainer.step} of {trainer.schedule.num_steps}:"
+        f" go on with `evolvent train --resume --out {run.path}`"
+    )
+    return 128 + ending.signal if ending.signal else 0
+
+
+def _train_parser(reference: str, recipe: RecipeFunction, record: dict[str, Any] | None) -> Parser:
+    story = (inspect.getdoc(recipe) or "Train a recipe.").partition("\n\nArgs:")[0]
+    parser = Parser(f"evolvent train {short_name(reference)}", story)
+    parser.add_argument("--out", type=str | None, help="the run's folder (default: runs/RECIPE-N)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, bitwise")
+    parser.add_argument("--max_minutes", type=float | None, help="stop with a checkpoint after so long")
+    parser.add_argument("--device", type=Device | None, help="auto (the GPU if there is one), cpu or cuda")
+    parser.add_argument("--seed", type=int | None, help="of weights, data and noise (default: 0)")
+    parser.add_argument("--threads", type=int | None, help="CPU threads (default: torch's choice)")
+    taken = inspect.signature(recipe).parameters.keys() & {action.dest for action in parser._actions}
+    if taken:
+        raise ValueError(
+            f"the recipe {reference} has a keyword {taken.pop()}, which is an option of every run: rename it"
+        )
+    parser.add_function_arguments(recipe, as_positional=False)
+    if record:
+        parser.set_defaults(record["arguments"])
+    return parser
+
+
+def _record_to_resume(words: list[str]) -> dict[str, Any] | None:
+    """run.json of the run that --resume names: the recipe must be known before its options can be read."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    peek.add_argument("--resume", action="store_true")
+    peek.add_argument("--out", nargs="?")
+    known, _ = peek.parse_known_args(words)
+    if not known.resume:
+        return None
+    if not known.out:
+        raise ValueError("--resume needs --out DIR, the folder of the run to go on with")
+    return read_record(Path(known.out))
+
+
+def _refuse_changes(record: dict[str, Any], facts: dict[str, Any]) -> None:
+    """A resumed run keeps its seed and its arguments: ValueError when others are asked for."""
+    before = {"seed": record["seed"]} | record["arguments"]
+    after = {"seed": facts["seed"]} | facts["arguments"]
+    changed = [name for name in after if before.get(name) != after[name]]
+    if changed:
+        option = changed[0].replace("_", "-")
+        raise ValueError(
+            f"the run was made with --{option} {before.get(changed[0])}, and a resumed run keeps its options:"
+            f" leave --{option} out, or start a new run with another --out"
+        )
+
+
+def _check_limits(max_minutes: float | None, threads: int | None) -> None:
+    if max_minutes is not None and not max_minutes > 0:
+        raise ValueError(f"--max-minutes must be above 0, not {max_minutes}")
+    if threads is not None and threads < 1:
+        raise ValueError(f"--threads must be at least 1, not {threads}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _print_ending(console: Console, run: Run, trainer: Trainer, ending: Ending) -> None:
+    name, steps = short_name(run.record["recipe"]), trainer.step
+    rows = [
+        ("steps", f"{steps} in {clock(ending.seconds)} ({steps / max(ending.seconds, 1e-9):.3g} a second)"),
+        ("vital signs", vital_signs(ending.line) or "-"),
+    ]
+    console.print(table(f"{name}: finished", ("what", "value"), rows))
+    print(f"samples:  {run.path / 'samples.png'}")
+    print(f"more:     evolvent sample {run.path} --num 64 --seed 1 --out more.png")
+    print(f"scores:   evolvent evaluate {run.path}")

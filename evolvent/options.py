@@ -1,0 +1,87 @@
+"""Typed functions become options, and what is wrong with an option becomes one sentence.
+
+An option may be written with hyphens or underscores: --num-steps is num_steps.
+"""
+
+import re
+from argparse import ArgumentError
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from jsonargparse import ArgumentParser, Namespace
+
+KIND = re.compile(
+    r"Expected an? (?:<class '([\w.]+)'>|typing\.(\S+\[.*?\])|([\w.\[\], |]+?))(?=\. | - | Given|$)"
+)
+"""What jsonargparse says that it expected: a class, a construct of typing, or a name of its own."""
+OPTION = re.compile(r"--[A-Za-z][\w.-]*")
+
+
+class Parser(ArgumentParser):
+    """jsonargparse's parser, without abbreviations and without exits, and with hyphens in its help."""
+
+    def __init__(self, prog: str, description: str | None = None) -> None:
+        super().__init__(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+
+    def format_help(self) -> str:
+        return OPTION.sub(lambda option: option[0].replace("_", "-"), super().format_help())
+
+
+def parse(parser: Parser, words: Sequence[str]) -> Namespace:
+    """The words' values. ValueError, one sentence long, for whatever is wrong with them."""
+    try:
+        return parser.parse_args([_underscored(word) for word in words])
+    except ArgumentError as error:
+        raise ValueError(sentence(str(error), parser)) from error
+
+
+def sentence(message: str, parser: Parser) -> str:
+    """A parser's message as one sentence that names the option as it is typed and the way out."""
+    if found := re.match(r"unrecognized arguments: (.*)", message, re.IGNORECASE):
+        return _unknown(found[1].split()[0], parser)
+    if found := re.match(r'Parser key "([\w.]+)"', message):
+        return _wrong_value(found[1], message)
+    if found := re.match(r"argument (--[\w.]+): expected one argument", message):
+        return f"{_typed(found[1])} needs a value"
+    if found := re.match(r'Key "([\w.]+)" is required', message):
+        return f"--{found[1].replace('_', '-')} is missing (`{parser.prog} --help` says what it is)"
+    return " ".join(message.split())
+
+
+def _unknown(word: str, parser: Parser) -> str:
+    if not word.startswith("--"):
+        place = ": a recipe comes right after train" if " train" in parser.prog else ""
+        return f'"{word}" has no place here{place} (`{parser.prog} --help` shows what has)'
+    option = _typed(word.partition("=")[0])
+    known = [_typed(name) for action in parser._actions for name in action.option_strings if name[:2] == "--"]
+    close = get_close_matches(option, known, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{parser.prog} has no option {option}{hint} (`{parser.prog} --help` lists them)"
+
+
+def _wrong_value(key: str, message: str) -> str:
+    flat = " ".join(message.split())
+    kinds = KIND.findall(flat)
+    value = re.search(r"(?:Got|Given) value: (.*)$", flat)
+    if not kinds or not value:
+        return flat
+    names = [next(part for part in kind if part) for kind in kinds]
+    named = " or ".join(_kind(name) for name in dict.fromkeys(names) if name != "NoneType")
+    return f'{_typed("--" + key)} takes {named}, not "{value[1]}"'
+
+
+def _kind(name: str) -> str:
+    if choices := re.match(r"Literal\[(.*)\]", name):
+        return f"one of {choices[1]}"
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+    return words.get(name, f"a {name}")
+
+
+def _typed(option: str) -> str:
+    return option.replace("_", "-")
+
+
+def _underscored(word: str) -> str:
+    """--num-steps=3 as --num_steps=3; anything that is no option stays as it is."""
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if OPTION.fullmatch(name) else word

@@ -1,0 +1,15 @@
+"""Recipes: whole experiments, one function each. A recipe's keywords are its command line."""
+
+from evolvent.recipes import cifar10, digits, toys
+
+RECIPES = {
+    "digits": digits.digits,
+    "digits-adversarial": digits.digits_adversarial,
+    "digits-cooperative": digits.digits_cooperative,
+    "digits-gcn": digits.digits_gcn,
+    "digits-wgcn": digits.digits_wgcn,
+    "digits-multigrid": digits.digits_multigrid,
+    "toy-ring": toys.toy_ring,
+    "cifar10-amortized": cifar10.cifar10_amortized,
+}
+"""By the name that the command line knows them under; the first is what runs when no name is given."""

@@ -1,0 +1,225 @@
+"""Digits: 5,000 real MNIST digits that lie in an installed package, 28 px padded to 32, 4,000 to learn from.
+
+The same nets under every model of the method: what changes from recipe to recipe is the method alone.
+"""
+
+from functools import partial
+from itertools import pairwise
+
+from evolvent.data.images import Images
+from evolvent.data.packaged import digits as packaged_digits
+from evolvent.dynamics import Dynamics, Langevin
+from evolvent.energy import Energy
+from evolvent.flows import JKO, KL, logistic
+from evolvent.learners.amortized import Adversarial, Cooperative
+from evolvent.learners.gcn import GCN
+from evolvent.learners.ggcn import GGCN
+from evolvent.learners.multigrid import MultiGrid
+from evolvent.metrics.scores import judge_images
+from evolvent.nets.mapping import PlainMapping, Upsampling
+from evolvent.nets.score import PlainScore
+from evolvent.particles import Persistent
+from evolvent.recipes.card import recipe
+from evolvent.reference import Uniform
+from evolvent.trainer import Adam, Experiment, Schedule
+
+SIZE = 32
+NUM_HELD_OUT = 1000
+
+
+def train_digits() -> Images:
+    return packaged_digits(SIZE).split(NUM_HELD_OUT)[0]
+
+
+def held_out_digits() -> Images:
+    return packaged_digits(SIZE).split(NUM_HELD_OUT)[1]
+
+
+on_digits = partial(Experiment, data=train_digits, held_out=held_out_digits, judge=judge_images)
+
+
+def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
+    """Langevin whose noise has a standard deviation of `noise` a step: the low temperature of image-scale work."""
+    return Langevin(step_size, num_steps, temperature=noise**2 / (2 * step_size))
+
+
+@recipe(shows="GGCN: digits born in hidden space, evolving there and in image space", minutes=4)
+def digits(
+    num_steps: int = 2000,
+    batch_size: int = 64,
+    width: int = 32,
+    num_hidden: int = 64,
+    tau: float = 0.4,
+    lr: float = 4e-4,
+    mapping_lr: float = 2e-4,
+    chain_steps: int = 5,
+    chain_step_size: float = 0.05,
+    noise: float = 0.001,
+    beta: float = 1.0,
+) -> Experiment:
+    """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space."""
+    image = noisy_descent(chain_step_size, chain_steps, noise)
+    return ggcn_on_digits(
+        num_steps, batch_size, width, num_hidden, tau, lr, mapping_lr, training={"image": image}, beta=beta
+    )
+
+
+@recipe(shows="adversarial amortised learning: no chain at all in training", minutes=4)
+def digits_adversarial(
+    num_steps: int = 2000,
+    batch_size: int = 64,
+    width: int = 32,
+    num_hidden: int = 64,
+    tau: float = 0.4,
+    lr: float = 4e-4,
+    mapping_lr: float = 2e-4,
+    beta: float = 1.0,
+) -> Experiment:
+    """The mapping descends the energy that learns from its births; evolution is an option of sampling."""
+    return ggcn_on_digits(
+        num_steps, batch_size, width, num_hidden, tau, lr, mapping_lr, training={}, beta=beta
+    )
+
+
+def ggcn_on_digits(
+    num_steps: int,
+    batch_size: int,
+    width: int,
+    num_hidden: int,
+    tau: float,
+    lr: float,
+    mapping_lr: float,
+    *,
+    training: dict[str, Dynamics],
+    beta: float,
+) -> Experiment:
+    shape = (1, SIZE, SIZE)
+    learner = GGCN(
+        Energy(PlainScore(SIZE, width=width), Uniform(shape)),
+        PlainMapping(SIZE, num_hidden=num_hidden, width=width),
+        flow=JKO(logistic, tau=tau, ends="data", share=0.25),
+        mapping_loss=Adversarial(logistic),
+        training=training,
+        sampling={"hidden": Langevin(0.05, 50)} | training,
+        beta=beta,
+    )
+    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
+    return on_digits(learner, schedule=schedule)
+
+
+@recipe(shows="cooperative learning: the mapping follows where the particles end up", minutes=4)
+def digits_cooperative(
+    num_steps: int = 1000,
+    batch_size: int = 64,
+    width: int = 32,
+    num_hidden: int = 64,
+    tau: float = 0.4,
+    lr: float = 4e-4,
+    mapping_lr: float = 1e-3,
+    chain_steps: int = 10,
+    chain_step_size: float = 0.05,
+    noise: float = 0.01,
+) -> Experiment:
+    """L_φ = mean ‖g(z) − x^L‖² with ten steps of evolution in image space."""
+    image = noisy_descent(chain_step_size, chain_steps, noise)
+    learner = GGCN(
+        Energy(PlainScore(SIZE, width=width), Uniform((1, SIZE, SIZE))),
+        PlainMapping(SIZE, num_hidden=num_hidden, width=width),
+        flow=JKO(tau=tau, ends="data", share=0.25),
+        mapping_loss=Cooperative(),
+        training={"image": image},
+        sampling={"image": image},
+    )
+    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr, betas=(0.5, 0.95))}
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+
+
+@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4)
+def digits_gcn(
+    num_steps: int = 600,
+    batch_size: int = 64,
+    width: int = 32,
+    lr: float = 4e-4,
+    chain_steps: int = 40,
+    chain_step_size: float = 0.1,
+    noise: float = 0.01,
+    num_slots: int = 2000,
+    rebirth: float = 0.1,
+    sampling_steps: int = 200,
+) -> Experiment:
+    """Maximum likelihood with a bank of chains that start from the Gaussian reference."""
+    chain = noisy_descent(chain_step_size, chain_steps, noise)
+    return gcn_on_digits(
+        num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=KL()
+    )
+
+
+@recipe(shows="w-GCN: the same chains under the JKO flow", minutes=4)
+def digits_wgcn(
+    num_steps: int = 600,
+    batch_size: int = 64,
+    width: int = 32,
+    lr: float = 4e-4,
+    chain_steps: int = 40,
+    chain_step_size: float = 0.1,
+    noise: float = 0.01,
+    num_slots: int = 2000,
+    rebirth: float = 0.1,
+    sampling_steps: int = 200,
+    tau: float = 0.1,
+    ends: str = "data",
+) -> Experiment:
+    """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
+    chain = noisy_descent(chain_step_size, chain_steps, noise)
+    flow = JKO(tau=tau, ends=ends)
+    return gcn_on_digits(
+        num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=flow
+    )
+
+
+def gcn_on_digits(
+    num_steps: int,
+    batch_size: int,
+    width: int,
+    lr: float,
+    chain: Langevin,
+    num_slots: int,
+    rebirth: float,
+    sampling_steps: int,
+    *,
+    flow: KL,
+) -> Experiment:
+    energy = Energy(PlainScore(SIZE, width=width), Uniform((1, SIZE, SIZE)))
+    longer = Langevin(chain.step_size, sampling_steps, temperature=chain.temperature)
+    particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
+    learner = GCN(energy, particles, chain, flow=flow, sampling=longer)
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
+
+
+@recipe(shows="multi-grid: 1×1, 4×4, 16×16, 32×32, an energy and an upsampling each", minutes=4)
+def digits_multigrid(
+    num_steps: int = 800,
+    batch_size: int = 64,
+    width: int = 32,
+    num_hidden: int = 32,
+    tau: float = 0.4,
+    lr: float = 4e-4,
+    mapping_lr: float = 1e-3,
+    chain_steps: int = 10,
+    chain_step_size: float = 0.05,
+    noise: float = 0.01,
+    adversarial: bool = False,
+) -> Experiment:
+    """Particles climb from a hidden point to the image, evolving on every grid."""
+    sizes = (4, 16, SIZE)
+    energies = [Energy(PlainScore(size, width=width), Uniform((1, size, size))) for size in sizes]
+    upsamplings = [Upsampling(size, below, width=width) for below, size in pairwise(sizes)]
+    learner = MultiGrid(
+        energies,
+        [PlainMapping(sizes[0], num_hidden=num_hidden, width=width), *upsamplings],
+        flow=JKO(tau=tau, ends="data", share=0.25),
+        mapping_loss=Adversarial() if adversarial else Cooperative(),
+        dynamics=noisy_descent(chain_step_size, chain_steps, noise),
+    )
+    adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr, betas=(0.5, 0.95))}
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))

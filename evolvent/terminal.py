@@ -1,0 +1,119 @@
+"""What a person sees on the terminal: a live bar, or plain lines where nobody watches, and tables.
+
+Tables and lines go to standard output; the one sentence that tells what went wrong goes to standard error.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from evolvent.session import Watcher
+
+VITAL = {"energy_gap": "gap", "force_norm": "force", "energy_drop": "drop"}
+"""The vital signs on the bar, and their short names."""
+
+
+class Lines(Watcher):
+    """One line of text a log line, for files and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.num_steps, self.first = 0, None
+
+    def begin(self, step: int, num_steps: int) -> None:
+        self.num_steps = num_steps
+
+    def line(self, line: Mapping[str, float]) -> None:
+        self.first = self.first or line
+        words = [f"step {line['step']:>{len(str(self.num_steps))}}/{self.num_steps}", vital_signs(line)]
+        steps, seconds = (line[key] - self.first[key] for key in ("step", "seconds"))
+        if steps and seconds:
+            rate = steps / seconds
+            words += [f"{rate:.3g} steps/s", f"{clock((self.num_steps - line['step']) / rate)} left"]
+        self.say("  ".join(words))
+
+    def say(self, sentence: str) -> None:
+        self.console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+
+
+class Rate(ProgressColumn):
+    """Steps a second over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.3g} steps/s", style="cyan")
+
+
+class Bar(Watcher):
+    """A bar with steps/s, time left and the vital signs."""
+
+    def __init__(self, console: Console) -> None:
+        columns = [
+            BarColumn(bar_width=12),  # with the rest, 80 columns
+            TextColumn("{task.completed}/{task.total}"),
+            Rate(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        ]
+        self.progress = Progress(*columns, console=console)
+
+    def begin(self, step: int, num_steps: int) -> None:
+        self.progress.start()
+        self.task = self.progress.add_task("", total=num_steps, completed=step)
+
+    def step(self, step: int) -> None:
+        self.progress.update(self.task, completed=step)
+
+    def line(self, line: Mapping[str, float]) -> None:
+        self.progress.update(self.task, description=vital_signs(line))
+
+    def say(self, sentence: str) -> None:
+        self.progress.console.print(sentence, highlight=False, markup=False)
+
+    def end(self) -> None:
+        self.progress.stop()
+
+
+def open_console() -> Console:
+    """Standard output; a file or a pipe has no edge, and gets tables of full width."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def watch(console: Console) -> Watcher:
+    """The bar where a person looks on, lines elsewhere."""
+    return Bar(console) if console.is_terminal else Lines(console)
+
+
+def vital_signs(line: Mapping[str, float]) -> str:
+    """The vital signs of a log line, those that it has."""
+    return "  ".join(f"{short} {line[name]:.3g}" for name, short in VITAL.items() if name in line)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour on."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def counted(chunks: Iterable, total: int, console: Console) -> Iterable:
+    """The chunks, under a bar that counts their rows where a person looks on."""
+    columns = [BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()]
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        for chunk in chunks:
+            yield chunk
+            progress.advance(task, len(chunk))
+
+
+def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A table of text."""
+    made = Table(title=title, title_justify="left")
+    for i, head in enumerate(heads):
+        made.add_column(head, no_wrap=i == 0, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    return made

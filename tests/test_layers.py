@@ -1,0 +1,97 @@
+"""Who may import whom: the method reads downwards, and no import points up."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import evolvent
+
+ROOT = Path(evolvent.__file__).parent
+
+LAYERS = [
+    {"shapes"},
+    {"noise"},
+    {"reference"},
+    {"energy"},
+    {"dynamics"},
+    {"particles", "flows"},
+    {"learners"},
+    {"trainer"},
+    {"files", "pictures", "sampling"},
+    {"runs"},
+    {"session"},
+    {"recipes"},
+    {"commands", "terminal", "options"},
+    {"cli"},
+    {"__main__"},
+]
+"""From the ground up; a module may import what stands below it, and its own kind."""
+
+ASIDE = {"nets", "data", "metrics"}
+"""Stand beside the tower on shapes alone; from recipes, pictures and runs on, everyone may use them."""
+
+QUIET_BELOW = "recipes"
+"""Nothing below it reads the command line or the environment."""
+
+
+def parts():
+    return sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__")
+
+
+def part_of(path):
+    relative = path.relative_to(ROOT)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Every part of evolvent that the file imports, wherever the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "evolvent":
+            names = (
+                [node.module] if "." in node.module else [f"evolvent.{alias.name}" for alias in node.names]
+            )
+            found |= {name.split(".")[1] for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("evolvent.")}
+    return found
+
+
+def height(part):
+    return next((level for level, layer in enumerate(LAYERS) if part in layer), None)
+
+
+@pytest.mark.parametrize("path", parts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_import_points_up(path):
+    part = part_of(path)
+    if part in ASIDE:
+        assert imports(path) <= {part, "shapes"}
+        return
+    assert height(part) is not None, f"{part} has no layer: give it one in LAYERS"
+    for other in imports(path) - ASIDE - {"__version__"}:
+        assert height(other) is not None
+        assert height(other) <= height(part), f"{part} imports {other}, which stands above it"
+    if height(part) < height("trainer"):
+        assert not imports(path) & ASIDE, f"{part} is the method; nets, data and metrics are not its business"
+
+
+@pytest.mark.parametrize("path", parts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_below_the_recipes_reads_the_surroundings(path):
+    part = part_of(path)
+    if part in ASIDE or height(part) < height(QUIET_BELOW):
+        text = path.read_text()
+        assert "os.environ" not in text
+        assert "sys.argv" not in text
+    if part not in ASIDE and height(part) <= height("trainer"):
+        calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        assert not [n for n in calls if getattr(n.func, "id", "") == "print"]
+
+
+@pytest.mark.parametrize("path", parts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_stay_under_400_lines(path):
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_trainer_never_says_what_it_trains():
+    assert "energy" not in (ROOT / "trainer.py").read_text().lower()
