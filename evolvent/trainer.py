@@ -108,9 +108,10 @@ class Trainer:
         device: torch.device | str = "cpu",
     ) -> None:
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
-        self.learner, self.data = learner.to(self.device), data.to(self.device)
+        self.learner = learner.to(self.device, memory_format=torch.channels_last)
+        self.data = data.to(self.device)
         self.averaged = copy.deepcopy(self.learner).eval().requires_grad_(False)
-        self.learner.to(memory_format=torch.channels_last)
+        self._weights, self._averages = weights(self.learner), weights(self.averaged)
         self._differentiate = self._draw_and_differentiate
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -153,11 +154,7 @@ class Trainer:
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.schedule.averaging, self.step / (self.step + 10))
-        averages, weights = list(self.averaged.parameters()), list(self.learner.parameters())
-        torch._foreach_lerp_(averages, weights, 1 - decay)
-        averages, statistics = normalisation(self.averaged), normalisation(self.learner)
-        if averages:
-            torch._foreach_lerp_(averages, statistics, 1 - decay)
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: tensors and plain containers only."""
@@ -207,8 +204,7 @@ def reseed(seed: int, step: int) -> None:
     torch.manual_seed(int.from_bytes(digest, "little", signed=True))
 
 
-def normalisation(module: nn.Module) -> list[torch.Tensor]:
-    """Running means and variances of batch normalisation: weights in all but name, so they are averaged too."""
-    return [
-        buffer for name, buffer in module.named_buffers() if name.endswith(("running_mean", "running_var"))
-    ]
+def weights(module: nn.Module) -> list[torch.Tensor]:
+    """What is averaged: parameters, and the running means and variances that are weights in all but name."""
+    running = ("running_mean", "running_var")
+    return [*module.parameters(), *(b for name, b in module.named_buffers() if name.endswith(running))]

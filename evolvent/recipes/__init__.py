@@ -10,6 +10,7 @@ RECIPES = {
     "digits-wgcn": digits.digits_wgcn,
     "digits-multigrid": digits.digits_multigrid,
     "toy-ring": toys.toy_ring,
+    "toy-ring-gcn": toys.toy_ring_gcn,
     "cifar10-amortized": cifar10.cifar10_amortized,
 }
 """By the name that the command line knows them under; the first is what runs when no name is given."""
