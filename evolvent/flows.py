@@ -70,15 +70,11 @@ class JKO(KL):
     ends: of the action, "path" for the previous and the current particles, "data" for the current particles and
         the data (zero-centred gradient penalties at both, R1 + R2: γ/2 each is τ = 2γ).
     share: of the batch on which the action is evaluated; the estimate stays unbiased and costs as much less.
-    reach: 0 for the exact ∇Φ (a second derivative in θ); above 0 for a central difference over that distance,
-        along one normal direction v a point: E_v ((Φ(x + εv) − Φ(x − εv)) / 2ε)² → ‖∇Φ‖² as ε → 0. It needs first
-        derivatives only, so that compiled nets can train with it.
     """
 
     tau: float = 0.1
     ends: Literal["path", "data"] = "path"
     share: float = 1.0
-    reach: float = 0.0
 
     def __post_init__(self) -> None:
         if self.tau < 0:
@@ -87,8 +83,6 @@ class JKO(KL):
             raise ValueError(f'the ends of the action are "path" or "data", not "{self.ends}"')
         if not 0 < self.share <= 1:
             raise ValueError(f"share must lie in (0, 1], not {self.share}")
-        if self.reach < 0:
-            raise ValueError(f"reach is a distance, not {self.reach}")
 
     def __call__(self, energy: Energy, data: Points, evolution: Evolution) -> Cost:
         cost = super().__call__(energy, data, evolution)
@@ -99,10 +93,7 @@ class JKO(KL):
         kinetic = self.kinetic(energy, torch.cat([other[:few], evolution.end[:few]]))
         return Cost(cost.loss + self.tau / 2 * kinetic, cost.energy_gap, kinetic.detach())
 
-    def kinetic(self, energy: Energy, ends: Points) -> Scalar:
+    @staticmethod
+    def kinetic(energy: Energy, ends: Points) -> Scalar:
         """mean ‖∇Φ‖² over the ends, differentiable in θ."""
-        if self.reach == 0:
-            return squared_norm(gradient(energy.potential, ends, create_graph=True)).mean()
-        offset = self.reach * torch.randn_like(ends)
-        ahead, behind = energy.potential(torch.cat([ends + offset, ends - offset])).chunk(2)
-        return ((ahead - behind) / (2 * self.reach)).square().mean()
+        return squared_norm(gradient(energy.potential, ends, create_graph=True)).mean()

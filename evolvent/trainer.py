@@ -46,7 +46,6 @@ class Schedule:
     decay_from: the share of the run after which learning rates fall linearly to zero; 1 never.
     averaging: decay of the exponential moving average of the weights, per step (shorter in the first steps).
     precision: of the forward pass on a GPU, float32 or bfloat16 (autocast); CPUs run float32.
-    compiled: submodules that are compiled on a GPU. A compiled net has no second derivative.
     captured: on a GPU, record the forward and backward passes once as a CUDA graph and replay it every step: no
         Python, no launches one by one. An update's tensors are then overwritten by the next update.
     *_every: in steps.
@@ -58,7 +57,6 @@ class Schedule:
     decay_from: float = 0.5
     averaging: float = 0.999
     precision: Literal["float32", "bfloat16"] = "float32"
-    compiled: tuple[str, ...] = ()
     captured: bool = False
     log_every: int = 20
     picture_every: int = 200
@@ -115,8 +113,6 @@ class Trainer:
         self._differentiate = self._draw_and_differentiate
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
-            for name in schedule.compiled:
-                self.learner.get_submodule(name).compile(dynamic=False)
             if schedule.captured:
                 self._differentiate = Captured(self._draw_and_differentiate)
         self.optimisers = {

@@ -24,26 +24,56 @@ class PlainMapping(nn.Module):
         self, size: int, channels: int = 1, *, num_hidden: int = 64, width: int = 32, growth: int = 1
     ) -> None:
         super().__init__()
-        self.num_hidden = num_hidden
         widths = [width * growth**k for k in reversed(range(max(1, num_halvings(size))))]
-        self.widest = widths[0]
-        self.read_in = nn.Linear(num_hidden, widths[0] * 16)
-        self.mix = nn.Conv2d(widths[0], widths[0], kernel_size=3, padding=1, bias=False)
-        self.doublings = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, kernel_size=4, stride=2, padding=1)
-            for a, b in pairwise([*widths, channels])
-        )
-        if size == 4:  # nothing to double
-            self.doublings = nn.ModuleList([nn.Conv2d(width, channels, kernel_size=3, padding=1)])
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.num_hidden, self.widest = num_hidden, widths[0]
+        self.read_in = nn.Linear(num_hidden, self.widest * 16)
+        self.mix = nn.Conv2d(self.widest, self.widest, kernel_size=3, padding=1, bias=False)
+        self.rise = Rise(widths, channels, num_doublings=num_halvings(size))
         wake(self)
 
     def forward(self, hidden: Hidden) -> Points:
-        x = self.read_in(hidden).view(-1, self.widest, 4, 4)
-        x = self.mix(x)
-        for norm, doubling in zip(self.norms, self.doublings, strict=True):
-            x = doubling(functional.silu(norm(x)))
+        x = self.rise(self.mix(self.read_in(hidden).view(-1, self.widest, 4, 4)))
         return torch.tanh(x.to(self.read_in.weight.dtype))  # pixels, not bfloat16
+
+
+class Upsampling(nn.Module):
+    """From one grid to the next: [batch, channel + 1, below, below] → [batch, channel, size, size].
+
+    The last input channel is noise, so that one coarse image has many fine ones. The output is the coarse image,
+    interpolated, plus a learned residual: at birth the mapping already carries what the grid below has found.
+    """
+
+    def __init__(self, size: int, below: int, channels: int = 1, *, width: int = 32) -> None:
+        super().__init__()
+        num_doublings = num_halvings(size) - num_halvings(below)
+        if num_doublings < 1:
+            raise ValueError(f"a grid of {size} px cannot stand on one of {below} px")
+        self.mix = nn.Conv2d(channels + 1, width, kernel_size=3, padding=1, bias=False)
+        self.rise = Rise([width] * num_doublings, channels, num_doublings=num_doublings)
+        wake(self)
+
+    def forward(self, below: Float[Tensor, "batch _channel _size _size"]) -> Points:
+        residual = self.rise(self.mix(below))
+        return functional.interpolate(below[:, :-1], residual.shape[-2:], mode="bilinear") + residual
+
+
+class Rise(nn.Module):
+    """Normalise, SiLU, transposed convolution: `num_doublings` times, from widths[0] channels to `channels`."""
+
+    def __init__(self, widths: list[int], channels: int, *, num_doublings: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
+        self.convs = nn.ModuleList(
+            nn.ConvTranspose2d(a, b, kernel_size=4, stride=2, padding=1)
+            if num_doublings
+            else nn.Conv2d(a, b, kernel_size=3, padding=1)
+            for a, b in pairwise([*widths, channels])
+        )
+
+    def forward(self, x: Points) -> Tensor:
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            x = conv(functional.silu(norm(x)))
+        return x
 
 
 class ResidualMapping(nn.Module):
@@ -94,29 +124,3 @@ class NormalisedBlock(nn.Module):
     def forward(self, x: Points) -> Points:
         x_new = self.first(functional.silu(self.first_norm(x)))
         return x + self.second(functional.silu(self.second_norm(x_new)))
-
-
-class Upsampling(nn.Module):
-    """From one grid to the next: [batch, channel + 1, below, below] → [batch, channel, size, size].
-
-    The last input channel is noise, so that one coarse image has many fine ones. The output is the coarse image,
-    interpolated, plus a learned residual: at birth the mapping already carries what the grid below has found.
-    """
-
-    def __init__(self, size: int, below: int, channels: int = 1, *, width: int = 32) -> None:
-        super().__init__()
-        if size % below:
-            raise ValueError(f"a grid of {size} px cannot stand on one of {below} px")
-        self.factor = size // below
-        self.coarse = nn.Conv2d(channels + 1, width, kernel_size=3, padding=1)
-        self.first_norm, self.second_norm = nn.BatchNorm2d(width), nn.BatchNorm2d(width)
-        self.fine = nn.Conv2d(width, width, kernel_size=3, padding=1)
-        self.read_out = nn.Conv2d(width, channels, kernel_size=3, padding=1)
-        wake(self)
-
-    def forward(self, below: Float[Tensor, "batch _channel _size _size"]) -> Points:
-        features = functional.silu(self.first_norm(self.coarse(below)))
-        features = functional.interpolate(features, scale_factor=float(self.factor), mode="nearest")
-        residual = self.read_out(functional.silu(self.second_norm(self.fine(features))))
-        image = functional.interpolate(below[:, :-1], scale_factor=float(self.factor), mode="bilinear")
-        return image + residual

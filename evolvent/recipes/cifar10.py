@@ -27,21 +27,19 @@ def cifar10_amortized(
     num_hidden: int = 128,
     tau: float = 0.04,
     share: float = 0.25,
-    reach: float = 0.05,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     averaging: float = 0.9995,
     decay_from: float = 0.5,
-    compiled: bool = False,
     captured: bool = True,
 ) -> Experiment:
-    """The prototype's method at full speed: compiled nets, bfloat16, kinetic energy without double backward."""
+    """The prototype's method, bfloat16, the forward and backward passes captured as one CUDA graph."""
     learner = GGCN(
         Energy(ResidualScore(32, 3, width=width, growth=2, widest=widest, depth=depth), Uniform((3, 32, 32))),
         ResidualMapping(
             32, 3, num_hidden=num_hidden, width=mapping_width, growth=2, widest=widest, depth=mapping_depth
         ),
-        flow=JKO(logistic, tau=tau, ends="data", share=share, reach=reach),
+        flow=JKO(logistic, tau=tau, ends="data", share=share),
         mapping_loss=Adversarial(logistic),
         training={},
         sampling={"hidden": Langevin(0.05, 100)},
@@ -54,7 +52,6 @@ def cifar10_amortized(
         averaging=averaging,
         decay_from=decay_from,
         precision="bfloat16",
-        compiled=("energy.net", "mapping") if compiled else (),
         captured=captured,
         log_every=100,
         picture_every=2000,

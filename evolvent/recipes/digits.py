@@ -198,17 +198,16 @@ def gcn_on_digits(
 
 @recipe(shows="multi-grid: 1×1, 4×4, 16×16, 32×32, an energy and an upsampling each", minutes=4)
 def digits_multigrid(
-    num_steps: int = 800,
+    num_steps: int = 1200,
     batch_size: int = 64,
     width: int = 32,
     num_hidden: int = 32,
     tau: float = 0.4,
-    lr: float = 4e-4,
-    mapping_lr: float = 1e-3,
-    chain_steps: int = 10,
+    lr: float = 1.6e-3,
+    mapping_lr: float = 8e-4,
+    chain_steps: int = 3,
     chain_step_size: float = 0.05,
-    noise: float = 0.01,
-    adversarial: bool = False,
+    noise: float = 0.001,
 ) -> Experiment:
     """Particles climb from a hidden point to the image, evolving on every grid."""
     sizes = (4, 16, SIZE)
@@ -217,9 +216,9 @@ def digits_multigrid(
     learner = MultiGrid(
         energies,
         [PlainMapping(sizes[0], num_hidden=num_hidden, width=width), *upsamplings],
-        flow=JKO(tau=tau, ends="data", share=0.25),
-        mapping_loss=Adversarial() if adversarial else Cooperative(),
+        flow=JKO(logistic, tau=tau, ends="data", share=0.25),
+        mapping_loss=Adversarial(logistic),
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )
-    adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr, betas=(0.5, 0.95))}
+    adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))

@@ -70,9 +70,7 @@ LEARNERS = {
     "cooperative": lambda: ggcn(Cooperative(), image=CHAIN),
     "hidden-then-image": lambda: ggcn(Adversarial(), hidden=Langevin(0.05, 2), image=CHAIN),
     "adversarial-linear": lambda: ggcn(Adversarial()),
-    "adversarial-logistic": lambda: ggcn(
-        Adversarial(logistic), JKO(logistic, tau=0.1, ends="data", reach=0.01)
-    ),
+    "adversarial-logistic": lambda: ggcn(Adversarial(logistic), JKO(logistic, tau=0.1, ends="data")),
     "multigrid-cooperative": lambda: multigrid(Cooperative()),
     "multigrid-adversarial": lambda: multigrid(Adversarial()),
     "frame": frame,

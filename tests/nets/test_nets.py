@@ -55,7 +55,7 @@ def test_an_upsampling_starts_from_the_image_below():
     """With its residual silenced it is bilinear interpolation of the coarse image."""
     torch.manual_seed(0)
     upsampling = Upsampling(16, 4, width=8)
-    torch.nn.init.zeros_(upsampling.read_out.weight)
+    torch.nn.init.zeros_(upsampling.rise.convs[-1].weight)
     below = torch.randn(2, 2, 4, 4)
     fine = torch.nn.functional.interpolate(below[:, :1], scale_factor=4.0, mode="bilinear")
     assert torch.allclose(upsampling(below), fine)
@@ -65,7 +65,7 @@ def test_odd_sizes_are_refused():
     with pytest.raises(ValueError, match="not 28"):
         PlainScore(28)
     with pytest.raises(ValueError, match="cannot stand"):
-        Upsampling(16, 6)
+        Upsampling(8, 16)
 
 
 class Stripes(torch.nn.Module):
