@@ -43,7 +43,7 @@ def sentence(message: str, parser: Parser) -> str:
         return _wrong_value(found[1], message)
     if found := re.match(r"argument (--[\w.]+): expected one argument", message):
         return f"{_typed(found[1])} needs a value"
-    if found := re.match(r'Key "([\w.]+)" is required', message):
+    if found := re.match(r'(?:Key "|the following arguments are required: )([\w.]+)', message):
         return f"--{found[1].replace('_', '-')} is missing (`{parser.prog} --help` says what it is)"
     return " ".join(message.split())
 

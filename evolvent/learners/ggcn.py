@@ -15,7 +15,7 @@ from evolvent.dynamics import Dynamics, Evolution, at_rest
 from evolvent.energy import Energy
 from evolvent.flows import KL
 from evolvent.learners.amortized import MappingLoss
-from evolvent.learners.update import Update, require_stages, vital_signs
+from evolvent.learners.update import Update, evaluating, require_stages, vital_signs
 from evolvent.noise import Noise
 from evolvent.reference import Gaussian
 from evolvent.shapes import Hidden, Points
@@ -61,23 +61,24 @@ class GGCN(nn.Module):
         """The stages of training, from the same births that the mapping's loss will see."""
         x = births
         if "hidden" in self.evolution_in_training:
-            x = self.mapping(self.evolve_hidden(self.evolution_in_training["hidden"], hidden, noise))
+            with evaluating(self.mapping):
+                x = self.mapping(self.evolve_hidden(self.evolution_in_training["hidden"], hidden, noise))
         if "image" in self.evolution_in_training:
-            return self.evolution_in_training["image"].evolve(self.energy, x.detach(), noise)
+            return self.evolution_in_training["image"].evolve(self.energy, x, noise)
         return at_rest(self.energy, x)
 
     def evolve_hidden(self, dynamics: Dynamics, hidden: Hidden, noise: Noise) -> Hidden:
         """Evolution under V(z) = β Φ(g(z)) + ‖z‖²/2."""
-        return dynamics.evolve(
-            self.energy.pullback(self.mapping, self.hidden, beta=self.beta), hidden, noise
-        ).end
+        pulled_back = self.energy.pullback(self.mapping, self.hidden, beta=self.beta)
+        return dynamics.evolve(pulled_back, hidden, noise).end
 
     def sample(self, num: int, noise: Noise, stages: dict[str, Dynamics] | None = None) -> Points:
         """Hidden evolution, birth, image evolution, as far as `stages` names them; {} gives births."""
         stages = self.stages if stages is None else stages
         require_stages(stages, {"hidden": None, "image": None})
         hidden = self.hidden.sample(num, noise)
-        if "hidden" in stages:
-            hidden = self.evolve_hidden(stages["hidden"], hidden, noise)
-        x = self.mapping(hidden).detach()
+        with evaluating(self.mapping):
+            if "hidden" in stages:
+                hidden = self.evolve_hidden(stages["hidden"], hidden, noise)
+            x = self.mapping(hidden).detach()
         return stages["image"].evolve(self.energy, x, noise).end if "image" in stages else x

@@ -17,7 +17,7 @@ from evolvent.dynamics import Dynamics, Evolution, at_rest
 from evolvent.energy import Energy
 from evolvent.flows import KL
 from evolvent.learners.amortized import MappingLoss
-from evolvent.learners.update import Update, require_stages, vital_signs
+from evolvent.learners.update import Update, evaluating, require_stages, vital_signs
 from evolvent.noise import Noise
 from evolvent.reference import Gaussian
 from evolvent.shapes import Points
@@ -77,6 +77,7 @@ class MultiGrid(nn.Module):
         stages = self.stages if stages is None else stages
         require_stages(stages, self.stages)
         x = self.hidden.sample(num, noise)
-        for k in range(len(self.energies)):
-            x = self.climb(k, x, noise, stages)[1].end
+        with evaluating(self.mappings):
+            for k in range(len(self.energies)):
+                x = self.climb(k, x, noise, stages)[1].end
         return x

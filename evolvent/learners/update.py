@@ -9,7 +9,11 @@ A learner is a module with
 The trainer needs nothing else, so a learner of your own needs no base class.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
+
+from torch import nn
 
 from evolvent.dynamics import Evolution
 from evolvent.flows import Cost
@@ -44,3 +48,14 @@ def require_stages(asked: dict, offered: dict) -> None:
     unknown = [name for name in asked if name not in offered]
     if unknown:
         raise ValueError(f'no dynamics "{unknown[0]}" here: this learner has {", ".join(offered) or "none"}')
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Run `net` on its running statistics, so that no point of a batch sees another."""
+    was_training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(was_training)

@@ -39,8 +39,9 @@ class PlainMapping(nn.Module):
 class Upsampling(nn.Module):
     """From one grid to the next: [batch, channel + 1, below, below] → [batch, channel, size, size].
 
-    The last input channel is noise, so that one coarse image has many fine ones. The output is the coarse image,
-    interpolated, plus a learned residual: at birth the mapping already carries what the grid below has found.
+    The last input channel is noise, so that one coarse image has many fine ones. The output is tanh(3 image +
+    residual): the coarse image, interpolated, and what is learned to stand on it, which starts small. At birth the
+    mapping already carries what the grid below has found, and it cannot leave the range of pixels.
     """
 
     def __init__(self, size: int, below: int, channels: int = 1, *, width: int = 32) -> None:
@@ -51,10 +52,13 @@ class Upsampling(nn.Module):
         self.mix = nn.Conv2d(channels + 1, width, kernel_size=3, padding=1, bias=False)
         self.rise = Rise([width] * num_doublings, channels, num_doublings=num_doublings)
         wake(self)
+        with torch.no_grad():
+            self.rise.convs[-1].weight *= 0.1
 
     def forward(self, below: Float[Tensor, "batch _channel _size _size"]) -> Points:
         residual = self.rise(self.mix(below))
-        return functional.interpolate(below[:, :-1], residual.shape[-2:], mode="bilinear") + residual
+        image = functional.interpolate(below[:, :-1], residual.shape[-2:], mode="bilinear")
+        return torch.tanh(3 * image + residual)
 
 
 class Rise(nn.Module):

@@ -1,6 +1,6 @@
 """Recipes: whole experiments, one function each. A recipe's keywords are its command line."""
 
-from evolvent.recipes import cifar10, digits, toys
+from evolvent.recipes import cifar10, digits, images, toys
 
 RECIPES = {
     "digits": digits.digits,
@@ -11,6 +11,7 @@ RECIPES = {
     "digits-multigrid": digits.digits_multigrid,
     "toy-ring": toys.toy_ring,
     "toy-ring-gcn": toys.toy_ring_gcn,
+    "images": images.images,
     "cifar10-amortized": cifar10.cifar10_amortized,
 }
 """By the name that the command line knows them under; the first is what runs when no name is given."""

@@ -3,6 +3,7 @@
 The same nets under every model of the method: what changes from recipe to recipe is the method alone.
 """
 
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 
@@ -190,7 +191,7 @@ def gcn_on_digits(
     flow: KL,
 ) -> Experiment:
     energy = Energy(PlainScore(SIZE, width=width), Uniform((1, SIZE, SIZE)))
-    longer = Langevin(chain.step_size, sampling_steps, temperature=chain.temperature)
+    longer = replace(chain, num_steps=sampling_steps, final_step_size=chain.step_size / 10)
     particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
     learner = GCN(energy, particles, chain, flow=flow, sampling=longer)
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))

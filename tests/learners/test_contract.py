@@ -194,3 +194,11 @@ def test_multigrid_climbs_from_coarse_to_fine():
     assert stats["energy_gap"] == stats["energy_gap@8"]
     with pytest.raises(ValueError, match="do not pair up"):
         MultiGrid([energy()], [], flow=KL(), mapping_loss=Cooperative(), dynamics=CHAIN)
+
+
+def test_sampling_leaves_running_statistics_and_modes_alone(learner):
+    learner.train()
+    before = copy.deepcopy(learner.state_dict())
+    learner.sample(3, ImageNoise(0, 0, 3))
+    assert all(module.training for module in learner.modules())
+    assert all(torch.equal(before[name], value) for name, value in learner.state_dict().items())
