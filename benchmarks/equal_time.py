@@ -66,11 +66,15 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("equal_time"))
-    parser.add_argument("--recipes", nargs="+", default=[name for name in RECIPES if name.startswith("digits")])
+    parser.add_argument(
+        "--recipes", nargs="+", default=[name for name in RECIPES if name.startswith("digits")]
+    )
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(arguments.workers) as pool:
-        futures = [pool.submit(run, name, 60 * arguments.minutes, arguments.out) for name in arguments.recipes]
+        futures = [
+            pool.submit(run, name, 60 * arguments.minutes, arguments.out) for name in arguments.recipes
+        ]
         results = [future.result() for future in futures]
     (arguments.out / "equal_time.json").write_text(json.dumps(results, indent=1))
     measures = [score["measure"] for score in results[0]["scores"]]

@@ -88,15 +88,12 @@ def test_the_penalty_is_what_answering_particles_add_to_the_gradient():
         return -net(x)
 
     def answer(tau):
-        with torch.enable_grad():
-            moved = x
-            for _ in range(30):  # the implicit step, by iteration: a contraction at this tau
-                moved = x - tau * gradient_through(moved)
+        """The implicit step by iteration, a contraction at this tau; differentiable in θ."""
+        moved = x.clone().requires_grad_()
+        for _ in range(30):
+            (slope,) = torch.autograd.grad(potential(moved).sum(), moved, create_graph=True)
+            moved = x - tau * slope
         return moved
-
-    def gradient_through(moved):
-        moved = moved if moved.requires_grad else moved.detach().requires_grad_()
-        return torch.autograd.grad(potential(moved).sum(), moved, create_graph=True)[0]
 
     def remainder(tau):
         moved = answer(tau)

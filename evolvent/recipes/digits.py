@@ -6,6 +6,7 @@ The same nets under every model of the method: what changes from recipe to recip
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from typing import Literal
 
 from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
@@ -16,6 +17,7 @@ from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
+from evolvent.learners.wgcn import WGCN
 from evolvent.metrics.scores import judge_images
 from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
@@ -46,15 +48,15 @@ def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
 
 @recipe(shows="GGCN: digits born in hidden space, evolving there and in image space", minutes=4)
 def digits(
-    num_steps: int = 2000,
+    num_steps: int = 1500,
     batch_size: int = 64,
     width: int = 32,
     num_hidden: int = 64,
     tau: float = 0.4,
-    lr: float = 4e-4,
-    mapping_lr: float = 2e-4,
-    chain_steps: int = 5,
-    chain_step_size: float = 0.05,
+    lr: float = 6e-3,
+    mapping_lr: float = 3e-3,
+    chain_steps: int = 2,
+    chain_step_size: float = 0.2,
     noise: float = 0.001,
     beta: float = 1.0,
 ) -> Experiment:
@@ -72,8 +74,8 @@ def digits_adversarial(
     width: int = 32,
     num_hidden: int = 64,
     tau: float = 0.4,
-    lr: float = 4e-4,
-    mapping_lr: float = 2e-4,
+    lr: float = 6e-3,
+    mapping_lr: float = 3e-3,
     beta: float = 1.0,
 ) -> Experiment:
     """The mapping descends the energy that learns from its births; evolution is an option of sampling."""
@@ -110,16 +112,16 @@ def ggcn_on_digits(
 
 @recipe(shows="cooperative learning: the mapping follows where the particles end up", minutes=4)
 def digits_cooperative(
-    num_steps: int = 1000,
+    num_steps: int = 1400,
     batch_size: int = 64,
     width: int = 32,
     num_hidden: int = 64,
     tau: float = 0.4,
-    lr: float = 4e-4,
-    mapping_lr: float = 1e-3,
-    chain_steps: int = 10,
-    chain_step_size: float = 0.05,
-    noise: float = 0.01,
+    lr: float = 3e-3,
+    mapping_lr: float = 3e-3,
+    chain_steps: int = 5,
+    chain_step_size: float = 0.1,
+    noise: float = 0.001,
 ) -> Experiment:
     """L_φ = mean ‖g(z) − x^L‖² with ten steps of evolution in image space."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
@@ -137,48 +139,49 @@ def digits_cooperative(
 
 @recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4)
 def digits_gcn(
-    num_steps: int = 600,
+    num_steps: int = 1200,
     batch_size: int = 64,
     width: int = 32,
     lr: float = 4e-4,
-    chain_steps: int = 40,
-    chain_step_size: float = 0.1,
-    noise: float = 0.01,
-    num_slots: int = 2000,
-    rebirth: float = 0.1,
-    sampling_steps: int = 200,
+    chain_steps: int = 10,
+    chain_step_size: float = 0.3,
+    noise: float = 0.003,
+    num_slots: int = 500,
+    rebirth: float = 0.05,
+    sampling_steps: int = 150,
 ) -> Experiment:
     """Maximum likelihood with a bank of chains that start from the Gaussian reference."""
     chain = noisy_descent(chain_step_size, chain_steps, noise)
     return gcn_on_digits(
-        num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=KL()
+        GCN, num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=KL()
     )
 
 
 @recipe(shows="w-GCN: the same chains under the JKO flow", minutes=4)
 def digits_wgcn(
-    num_steps: int = 600,
+    num_steps: int = 1200,
     batch_size: int = 64,
     width: int = 32,
-    lr: float = 4e-4,
-    chain_steps: int = 40,
-    chain_step_size: float = 0.1,
-    noise: float = 0.01,
-    num_slots: int = 2000,
-    rebirth: float = 0.1,
-    sampling_steps: int = 200,
-    tau: float = 0.1,
-    ends: str = "data",
+    lr: float = 1e-3,
+    chain_steps: int = 10,
+    chain_step_size: float = 0.3,
+    noise: float = 0.003,
+    num_slots: int = 500,
+    rebirth: float = 0.05,
+    sampling_steps: int = 150,
+    tau: float = 0.4,
+    ends: Literal["path", "data"] = "data",
 ) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
     chain = noisy_descent(chain_step_size, chain_steps, noise)
     flow = JKO(tau=tau, ends=ends)
     return gcn_on_digits(
-        num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=flow
+        WGCN, num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=flow
     )
 
 
 def gcn_on_digits(
+    model: type[GCN],
     num_steps: int,
     batch_size: int,
     width: int,
@@ -193,21 +196,21 @@ def gcn_on_digits(
     energy = Energy(PlainScore(SIZE, width=width), Uniform((1, SIZE, SIZE)))
     longer = replace(chain, num_steps=sampling_steps, final_step_size=chain.step_size / 10)
     particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    learner = GCN(energy, particles, chain, flow=flow, sampling=longer)
+    learner = model(energy, particles, chain, flow=flow, sampling=longer)
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
 
 
 @recipe(shows="multi-grid: 1×1, 4×4, 16×16, 32×32, an energy and an upsampling each", minutes=4)
 def digits_multigrid(
-    num_steps: int = 1200,
+    num_steps: int = 1000,
     batch_size: int = 64,
     width: int = 32,
     num_hidden: int = 32,
     tau: float = 0.4,
-    lr: float = 1.6e-3,
-    mapping_lr: float = 8e-4,
-    chain_steps: int = 3,
-    chain_step_size: float = 0.05,
+    lr: float = 6e-3,
+    mapping_lr: float = 3e-3,
+    chain_steps: int = 2,
+    chain_step_size: float = 0.1,
     noise: float = 0.001,
 ) -> Experiment:
     """Particles climb from a hidden point to the image, evolving on every grid."""

@@ -10,6 +10,7 @@ from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL
 from evolvent.learners.gcn import GCN
+from evolvent.learners.wgcn import WGCN
 from evolvent.metrics.scores import judge_points
 from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
@@ -44,6 +45,7 @@ def toy_ring(
     batch_size: int = 256,
     toy: Toy = "ring",
     tau: float = 0.005,
+    ends: Literal["path", "data"] = "path",
     lr: float = 3e-3,
     chain_steps: int = 20,
     chain_step_size: float = 0.005,
@@ -52,7 +54,9 @@ def toy_ring(
 ) -> Experiment:
     """Persistent Langevin chains at temperature 1: here the model is the density itself, and is judged as one."""
     chain = Langevin(chain_step_size, chain_steps)
-    return gcn_on_plane(num_steps, batch_size, toy, lr, chain, num_slots, rebirth, flow=JKO(tau=tau))
+    return gcn_on_plane(
+        WGCN, num_steps, batch_size, toy, lr, chain, num_slots, rebirth, flow=JKO(tau=tau, ends=ends)
+    )
 
 
 @recipe(shows="GCN on the same toys, at a fifteenth of the learning rate", minutes=1)
@@ -68,10 +72,11 @@ def toy_ring_gcn(
 ) -> Experiment:
     """The KL flow: `--lr 3e-3`, at which w-GCN is calm, makes it diverge."""
     chain = Langevin(chain_step_size, chain_steps)
-    return gcn_on_plane(num_steps, batch_size, toy, lr, chain, num_slots, rebirth, flow=KL())
+    return gcn_on_plane(GCN, num_steps, batch_size, toy, lr, chain, num_slots, rebirth, flow=KL())
 
 
 def gcn_on_plane(
+    model: type[GCN],
     num_steps: int,
     batch_size: int,
     toy: Toy,
@@ -84,7 +89,7 @@ def gcn_on_plane(
 ) -> Experiment:
     energy = Energy(PlaneScore(), Gaussian((2,), std=2.0))
     particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    learner = GCN(energy, particles, chain, flow=flow, sampling=Langevin(chain.step_size, 1000))
+    learner = model(energy, particles, chain, flow=flow, sampling=Langevin(chain.step_size, 1000))
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr, betas=(0.5, 0.95))}, log_every=50)
     source = TOYS[toy]
     return Experiment(learner, source, schedule, held_out=source, judge=judge_points)
