@@ -17,18 +17,22 @@ Source of the method: Wu et al., arXiv 1910.14216 v1. What is the paper's and wh
 from evolvent.data.images import Images
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, KL
+from evolvent.flows import JKO, KL, linear, logistic
+from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
+from evolvent.learners.multigrid import MultiGrid
 from evolvent.learners.wgcn import WGCN
 from evolvent.noise import ImageNoise, Noise
 from evolvent.particles import Fresh, Persistent
 from evolvent.reference import Gaussian, Uniform
+from evolvent.sampling import draw
 from evolvent.trainer import Adam, Experiment, Schedule, Trainer
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Energy", "Experiment", "Fresh", "Gaussian", "ImageNoise",
-    "Images", "Langevin", "Noise", "Persistent", "Schedule", "Trainer", "Uniform",
+    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Cooperative", "Energy", "Experiment", "Fresh",
+    "Gaussian", "ImageNoise", "Images", "Langevin", "MultiGrid", "Noise", "Persistent", "Schedule", "Trainer",
+    "Uniform", "draw", "linear", "logistic",
 ]  # fmt: skip

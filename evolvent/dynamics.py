@@ -28,11 +28,22 @@ class Evolution(NamedTuple):
     energy_drop: PerPoint
     """U(start) − U(end), in nats: the energy dissipated by each particle."""
     force_norm: PerPoint
-    """‖∇U‖ at the end."""
+    """‖∇U‖ at the end; of some of the particles only, where they rest and nothing else needs it."""
     distance: PerPoint
     """‖end − start‖."""
     acceptance: Scalar
     """Share of moves that were accepted, 1 for an unadjusted dynamics."""
+
+    def since(self, energy: Energy, start: Points) -> "Evolution":
+        """The same end, told from an earlier start: the particles moved before this chain took them over."""
+        start = start.detach()
+        with torch.no_grad():
+            before = energy(start) - energy(self.start)
+        return self._replace(
+            start=start,
+            energy_drop=self.energy_drop + before,
+            distance=squared_norm(self.end - start).sqrt(),
+        )
 
 
 class State(NamedTuple):
@@ -55,11 +66,12 @@ class Dynamics:
     final_step_size: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.step_size > 0 or (self.final_step_size is not None and not self.final_step_size > 0):
-            raise ValueError(f"step sizes must be above 0, not {self.step_size} to {self.final_step_size}")
+        last = self.step_size if self.final_step_size is None else self.final_step_size
+        if not (0 < self.step_size < math.inf and 0 < last < math.inf):
+            raise ValueError(f"step sizes must be above 0, not {self.step_size} to {last}")
         if self.num_steps < 1:
             raise ValueError(f"a chain needs at least 1 step, not {self.num_steps}")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise ValueError(f"the temperature must be 0 or above, not {self.temperature}")
 
     def step_sizes(self) -> list[float]:

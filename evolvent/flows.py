@@ -9,6 +9,7 @@ kinetic energy of the transport, which sees distance where KL vanishes.
 Here, and nowhere else, θ receives gradients from particles. To write another flow, subclass `KL`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -30,7 +31,7 @@ def linear(difference: PerPoint) -> Scalar:
 
 
 def logistic(difference: PerPoint) -> Scalar:
-    """mean softplus, data and particle paired: at its optimum Φ is the log density ratio.   [derived]"""
+    """mean softplus, data and particle paired: at its optimum f is log(data / particles) as densities.   [derived]"""
     return softplus(difference).mean()
 
 
@@ -44,22 +45,24 @@ class Cost(NamedTuple):
     """mean ‖∇Φ‖² over both ends of the action; 0 under the KL flow, which does not look at it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class KL:
     """mean Φ(data) − mean Φ(x_t), or another contrast of the two."""
 
     contrast: Contrast = linear
 
     def __call__(self, energy: Energy, data: Points, evolution: Evolution) -> Cost:
-        if len(data) != len(evolution.end):
-            raise ValueError(f"{len(data)} data and {len(evolution.end)} particles cannot be paired")
+        if data.shape != evolution.end.shape:
+            raise ValueError(
+                f"data of shape {list(data.shape)} and particles of shape {list(evolution.end.shape)} cannot be paired"
+            )
         # One pass over both: the score has no layer that mixes the points of a batch.
         at_data, at_particles = energy.potential(torch.cat([data, evolution.end])).chunk(2)
         gap = (at_particles - at_data).detach().mean()
         return Cost(self.contrast(at_data - at_particles), gap, torch.zeros_like(gap))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JKO(KL):
     """The KL flow's cost plus the kinetic energy of the transport, (τ/4) Σ_ends mean ‖∇Φ(end)‖².   [derived]
 
@@ -77,7 +80,7 @@ class JKO(KL):
     share: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.tau < 0:
+        if not 0 <= self.tau < math.inf:
             raise ValueError(f"tau must be 0 or above, not {self.tau}: the kinetic energy is a penalty")
         if self.ends not in ("path", "data"):
             raise ValueError(f'the ends of the action are "path" or "data", not "{self.ends}"')

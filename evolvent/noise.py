@@ -35,7 +35,7 @@ class Noise:
         return torch.randn(num, *event, device=self.device)
 
     def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
-        """Uniform on (0, 1), of shape [num, *event]."""
+        """Uniform on [0, 1), of shape [num, *event]."""
         return torch.rand(num, *event, device=self.device)
 
 
@@ -67,7 +67,7 @@ class ImageNoise(Noise):
             [word.expand_as(blocks) for word in counter], (self.seed & WORD, (self.seed >> 32) & WORD)
         )
         self.draws += 1
-        uniforms = [((word >> 8).float() + 0.5) * 2.0**-24 for word in words]
+        uniforms = [((word >> 9).float() + 0.5) * 2.0**-23 for word in words]
         return shape_by(uniforms, dim=1)[:, :length].reshape(num, *event)
 
 

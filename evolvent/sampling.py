@@ -64,11 +64,13 @@ def choose_stages(
     """The stages called `names` ("hidden,image"; "none"; None for all offered), in the order of `offered`.
 
     The numbers that are given replace those of every chosen stage. A stage that is not offered, because its
-    recipe samples without it, needs num_steps and step_size; the learner says whether it knows it.
+    recipe samples without it, needs all three; the learner says whether it knows it.
     """
     given = {"num_steps": num_steps, "step_size": step_size, "temperature": temperature}
     changes = {name: value for name, value in given.items() if value is not None}
     wanted = list(offered) if names is None else [name for name in names.split(",") if name != "none"]
+    if changes and not wanted:
+        raise ValueError(f"{', '.join(changes)} belong to a stage, and no stage was chosen")
     order = [*(name for name in offered if name in wanted), *(name for name in wanted if name not in offered)]
     return {name: _stage(name, offered, changes) for name in order}
 
@@ -78,9 +80,9 @@ def _stage(name: str, offered: Mapping[str, Dynamics], changes: dict[str, float]
         # A schedule of step sizes ends where it was told to; one number for all steps has no end of its own.
         flat = {"final_step_size": None} if "step_size" in changes else {}
         return replace(offered[name], **changes, **flat)
-    if {"num_steps", "step_size"} <= changes.keys():
+    if {"num_steps", "step_size", "temperature"} <= changes.keys():
         return Langevin(**changes)
     raise ValueError(
         f'"{name}" is not among the stages that this recipe samples with ({", ".join(offered) or "none"});'
-        " to add a stage that its learner has, give --num-steps and --step-size as well"
+        " to add a stage that its learner has, give --num-steps, --step-size and --temperature as well"
     )

@@ -136,7 +136,9 @@ def look(trainer: Trainer, update: Update) -> dict[str, float]:
     numbers = {f"loss_{name}": loss for name, loss in update.losses.items()} | update.stats
     tensors = (*trainer.learner.parameters(), update.particles)
     finite = torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all()
-    values = torch.stack([value.detach().float() for value in (finite, *numbers.values())]).tolist()
+    values = torch.stack(
+        [torch.as_tensor(value).detach().float() for value in (finite, *numbers.values())]
+    ).tolist()
     line = dict(zip(numbers, values[1:], strict=True))
     if not values[0] or not torch.tensor(values).isfinite().all():
         signs = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in line.items())
@@ -201,9 +203,8 @@ def _advance(
 
 def _show_samples(run: Run, trainer: Trainer) -> None:
     """samples.png: what the averaged learner draws under the run's seed."""
-    images = min(MAX_TILES, trainer.schedule.batch_size)
-    num = images if len(trainer.data.event_shape) == 3 else NUM_POINTS
-    points = draw(trainer.averaged, num, seed=trainer.seed, batch_size=num, device=trainer.device)
+    num = MAX_TILES if len(trainer.data.event_shape) == 3 else NUM_POINTS
+    points = draw(trainer.averaged, num, seed=trainer.seed, device=trainer.device)
     _save_picture(points, trainer, trainer.averaged, run.path / "samples.png")
 
 

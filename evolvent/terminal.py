@@ -89,7 +89,10 @@ def watch(console: Console) -> Watcher:
 
 def vital_signs(line: Mapping[str, float]) -> str:
     """The vital signs of a log line, those that it has."""
-    return "  ".join(f"{short} {line[name]:.3g}" for name, short in VITAL.items() if name in line)
+    words = [f"{short} {line[name]:.3g}" for name, short in VITAL.items() if name in line]
+    if line.get("acceptance", 1) != 1:
+        words.append(f"accepted {line['acceptance']:.0%}")
+    return "  ".join(words)
 
 
 def clock(seconds: float) -> str:

@@ -10,6 +10,7 @@ before all steps, so the updates are simultaneous.
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -35,8 +36,10 @@ class Adam:
     betas: tuple[float, float] = (0.0, 0.95)
 
     def __post_init__(self) -> None:
-        if not self.lr > 0:
+        if not 0 < self.lr < math.inf:
             raise ValueError(f"a learning rate must be above 0, not {self.lr}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"Adam's betas must lie in [0, 1), not {self.betas}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Schedule:
 class Experiment:
     """What a recipe returns. Data are thunks: to list or to sample a recipe loads none.
 
-    judge(samples, held_out, train) → scores; None where nothing is measured.
+    judge: None where nothing is measured; judge(samples, law) → scores where `held_out` knows its `log_density`;
+        judge(samples, held_out, train, device=…) → scores for images, uint8 [N, C, H, W] each.
     """
 
     learner: nn.Module
@@ -91,7 +95,7 @@ class Experiment:
 
 
 class Trainer:
-    """Trains `learner` on `data`; after `step` steps its state is a function of (seed, step) alone.
+    """Trains `learner` on `data`: its state is a function of where it started, of the seed and of `step`.
 
     It reseeds torch's global generator at every step.
     """
@@ -106,9 +110,13 @@ class Trainer:
         device: torch.device | str = "cpu",
     ) -> None:
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
-        self.learner = learner.to(self.device, memory_format=torch.channels_last)
+        self.learner = learner.to(self.device)
         self.data = data.to(self.device)
-        self.averaged = copy.deepcopy(self.learner).eval().requires_grad_(False)
+        # What is not averaged is shared: a bank of particles exists once.
+        shared = {id(buffer): buffer for buffer in self.learner.buffers()}
+        for average in weights(self.learner):
+            shared.pop(id(average), None)
+        self.averaged = copy.deepcopy(self.learner, shared).eval().requires_grad_(False)
         self._weights, self._averages = weights(self.learner), weights(self.averaged)
         self._differentiate = self._draw_and_differentiate
         if self.device.type == "cuda":
@@ -116,9 +124,7 @@ class Trainer:
             if schedule.captured:
                 self._differentiate = Captured(self._draw_and_differentiate)
         self.optimisers = {
-            name: torch.optim.Adam(
-                learner.get_submodule(name).parameters(), lr=adam.lr, betas=adam.betas, fused=True
-            )
+            name: torch.optim.Adam(parameters_of(learner, name), lr=adam.lr, betas=adam.betas, fused=True)
             for name, adam in schedule.adam.items()
         }
 
@@ -127,7 +133,11 @@ class Trainer:
         return self.step >= self.schedule.num_steps
 
     def advance(self) -> Update:
-        """One training step."""
+        """One training step. ValueError past the schedule's end, where learning rates would turn negative."""
+        if self.finished:
+            raise ValueError(
+                f"the schedule ends at step {self.schedule.num_steps}: give a longer one to go on"
+            )
         reseed(self.seed, self.step)
         update = self._differentiate()
         for name, optimiser in self.optimisers.items():
@@ -144,7 +154,11 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             update = self.learner(self.data.draw(self.schedule.batch_size))
         for name, loss in update.losses.items():
-            loss.backward(inputs=list(self.learner.get_submodule(name).parameters()))
+            if not any(name == trained or name.startswith(f"{trained}.") for trained in self.optimisers):
+                raise ValueError(
+                    f'nothing trains "{name}", which has a loss: schedule.adam names {list(self.optimisers)}'
+                )
+            loss.backward(inputs=parameters_of(self.learner, name))
         return update
 
     @torch.no_grad()
@@ -192,6 +206,15 @@ class Captured:
                 self.update = self.function()
         self.graph.replay()
         return self.update
+
+
+def parameters_of(learner: nn.Module, name: str) -> list[nn.Parameter]:
+    """The parameters of a submodule. ValueError when the learner has none of that name."""
+    try:
+        return list(learner.get_submodule(name).parameters())
+    except AttributeError as error:
+        there = ", ".join(child for child, _ in learner.named_children())
+        raise ValueError(f'the learner has no submodule "{name}" to train; it has {there}') from error
 
 
 def reseed(seed: int, step: int) -> None:

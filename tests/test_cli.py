@@ -231,7 +231,7 @@ MISTAKES = {
     "sample {my}": "is not a safetensors file",
     "sample {run} --num 0": "at least 1 sample",
     "sample {run} --dynamics hidden": '"hidden" is not among the stages that this recipe samples with (image)',
-    "sample {run} --dynamics hidden --num-steps 2 --step-size 0.1": "this learner has image",
+    "sample {run} --dynamics hidden --num-steps 2 --step-size 0.1 --temperature 1": "this learner has image",
     "sample {run} --step-size -1": "step sizes must be above 0",
     "sample {run} --out x.jpg": "not as .jpg",
     "sample {run} --out {run}": "not an empty folder",

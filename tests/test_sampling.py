@@ -59,7 +59,7 @@ def test_a_step_size_given_holds_for_all_steps():
 
 
 def test_a_stage_that_the_recipe_left_out_can_be_added_with_its_numbers():
-    added = choose_stages({"image": IMAGE}, "hidden", num_steps=3, step_size=0.1)
-    assert added == {"hidden": Langevin(0.1, 3)}
+    added = choose_stages({"image": IMAGE}, "hidden", num_steps=3, step_size=0.1, temperature=0.5)
+    assert added == {"hidden": Langevin(0.1, 3, temperature=0.5)}
     with pytest.raises(ValueError, match=r'"hidden" is not among the stages .* \(image\)'):
         choose_stages({"image": IMAGE}, "hidden")

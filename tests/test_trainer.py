@@ -66,13 +66,25 @@ def test_the_learning_rate_falls_linearly_to_zero():
     assert Schedule(100, 1, {}, decay_from=1.0).lr_factor(99) == 1
 
 
-def test_only_named_submodules_learn():
-    torch.manual_seed(0)
+def test_a_loss_that_trains_nothing_and_a_name_that_is_nothing_are_refused():
     energy = Energy(PlaneScore(width=8), Gaussian((2,)))
     learner = GCN(energy, Persistent(energy.reference, 32), Langevin(0.05, 3))
-    before = copy.deepcopy(energy.net)
-    run(Trainer(learner, Ring(), Schedule(5, 16, {})), 2)
-    assert same(before, energy.net)
+    with pytest.raises(ValueError, match='nothing trains "energy"'):
+        Trainer(learner, Ring(), Schedule(5, 16, {})).advance()
+    with pytest.raises(ValueError, match='no submodule "enrgy"'):
+        Trainer(learner, Ring(), Schedule(5, 16, {"enrgy": Adam(1e-3)}))
+
+
+def test_no_step_is_taken_past_the_end():
+    finished = run(trainer(), SCHEDULE.num_steps)
+    assert finished.finished
+    with pytest.raises(ValueError, match="schedule ends at step 20"):
+        finished.advance()
+
+
+def test_the_bank_exists_once():
+    t = run(trainer(), 2)
+    assert t.averaged.particles.bank is t.learner.particles.bank
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ loss is a callable (energy, data, births, evolution) → scalar, differentiable 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from evolvent.dynamics import Evolution
 from evolvent.energy import Energy, squared_norm
 from evolvent.flows import Contrast, linear
@@ -37,4 +39,6 @@ class Adversarial:
     contrast: Contrast = linear
 
     def __call__(self, energy: Energy, data: Points, births: Points, evolution: Evolution) -> Scalar:
-        return self.contrast(energy.potential(births) - energy.potential(data).detach())
+        with torch.no_grad():
+            at_data = energy.potential(data)
+        return self.contrast(energy.potential(births) - at_data)

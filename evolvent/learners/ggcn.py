@@ -14,7 +14,7 @@ from torch import nn
 from evolvent.dynamics import Dynamics, Evolution, at_rest
 from evolvent.energy import Energy
 from evolvent.flows import KL
-from evolvent.learners.amortized import MappingLoss
+from evolvent.learners.amortized import Cooperative, MappingLoss
 from evolvent.learners.update import Update, evaluating, require_stages, vital_signs
 from evolvent.noise import Noise
 from evolvent.reference import Gaussian
@@ -44,6 +44,10 @@ class GGCN(nn.Module):
     ) -> None:
         super().__init__()
         require_stages(training | sampling, {"hidden": None, "image": None})
+        if isinstance(mapping_loss, Cooperative) and not training:
+            raise ValueError(
+                "a cooperative mapping follows evolved particles: give at least one stage of training"
+            )
         self.energy, self.mapping, self.flow, self.mapping_loss = energy, mapping, flow, mapping_loss
         self.hidden = Gaussian((mapping.num_hidden,))
         self.evolution_in_training, self.stages, self.beta = training, sampling, beta
@@ -58,14 +62,15 @@ class GGCN(nn.Module):
         return Update(losses, evolution.end, vital_signs(cost, evolution))
 
     def evolve(self, hidden: Hidden, births: Points, noise: Noise) -> Evolution:
-        """The stages of training, from the same births that the mapping's loss will see."""
+        """The stages of training, one record from birth to end."""
+        stages = self.evolution_in_training
         x = births
-        if "hidden" in self.evolution_in_training:
-            with evaluating(self.mapping):
-                x = self.mapping(self.evolve_hidden(self.evolution_in_training["hidden"], hidden, noise))
-        if "image" in self.evolution_in_training:
-            return self.evolution_in_training["image"].evolve(self.energy, x, noise)
-        return at_rest(self.energy, x)
+        if "hidden" in stages:
+            x = self.mapping(self.evolve_hidden(stages["hidden"], hidden, noise))
+        evolution = (
+            stages["image"].evolve(self.energy, x, noise) if "image" in stages else at_rest(self.energy, x)
+        )
+        return evolution.since(self.energy, births) if "hidden" in stages else evolution
 
     def evolve_hidden(self, dynamics: Dynamics, hidden: Hidden, noise: Noise) -> Hidden:
         """Evolution under V(z) = β Φ(g(z)) + ‖z‖²/2."""

@@ -33,13 +33,13 @@ def cifar10_amortized(
     decay_from: float = 0.5,
     captured: bool = True,
 ) -> Experiment:
-    """The prototype's method, bfloat16, the forward and backward passes captured as one CUDA graph."""
+    """Adversarial amortisation in bfloat16, the forward and backward passes captured as one CUDA graph."""
     learner = GGCN(
         Energy(ResidualScore(32, 3, width=width, growth=2, widest=widest, depth=depth), Uniform((3, 32, 32))),
         ResidualMapping(
             32, 3, num_hidden=num_hidden, width=mapping_width, growth=2, widest=widest, depth=mapping_depth
         ),
-        flow=JKO(logistic, tau=tau, ends="data", share=share),
+        flow=JKO(contrast=logistic, tau=tau, ends="data", share=share),
         mapping_loss=Adversarial(logistic),
         training={},
         sampling={"hidden": Langevin(0.05, 100)},

@@ -46,7 +46,7 @@ def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
     return Langevin(step_size, num_steps, temperature=noise**2 / (2 * step_size))
 
 
-@recipe(shows="GGCN: digits born in hidden space, evolving there and in image space", minutes=4)
+@recipe(shows="GGCN: digits born in hidden space, evolving in image space", minutes=4)
 def digits(
     num_steps: int = 1500,
     batch_size: int = 64,
@@ -100,7 +100,7 @@ def ggcn_on_digits(
     learner = GGCN(
         Energy(PlainScore(SIZE, width=width), Uniform(shape)),
         PlainMapping(SIZE, num_hidden=num_hidden, width=width),
-        flow=JKO(logistic, tau=tau, ends="data", share=0.25),
+        flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,
         sampling={"hidden": Langevin(0.05, 50)} | training,
@@ -123,7 +123,7 @@ def digits_cooperative(
     chain_step_size: float = 0.1,
     noise: float = 0.001,
 ) -> Experiment:
-    """L_φ = mean ‖g(z) − x^L‖² with ten steps of evolution in image space."""
+    """L_φ = mean ‖g(z) − x^L‖² with a few steps of evolution in image space."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = GGCN(
         Energy(PlainScore(SIZE, width=width), Uniform((1, SIZE, SIZE))),
@@ -148,16 +148,19 @@ def digits_gcn(
     noise: float = 0.003,
     num_slots: int = 500,
     rebirth: float = 0.05,
-    sampling_steps: int = 150,
+    sampling_steps: int = 300,
 ) -> Experiment:
-    """Maximum likelihood with a bank of chains that start from the Gaussian reference."""
+    """Maximum likelihood with a bank of chains that start from uniform noise.
+
+    (A Gaussian reference would pull the black background towards grey.)
+    """
     chain = noisy_descent(chain_step_size, chain_steps, noise)
     return gcn_on_digits(
         GCN, num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=KL()
     )
 
 
-@recipe(shows="w-GCN: the same chains under the JKO flow", minutes=4)
+@recipe(shows="w-GCN: JKO flow, its action between particles and data (or --ends path)", minutes=4)
 def digits_wgcn(
     num_steps: int = 1200,
     batch_size: int = 64,
@@ -168,7 +171,7 @@ def digits_wgcn(
     noise: float = 0.003,
     num_slots: int = 500,
     rebirth: float = 0.05,
-    sampling_steps: int = 150,
+    sampling_steps: int = 300,
     tau: float = 0.4,
     ends: Literal["path", "data"] = "data",
 ) -> Experiment:
@@ -194,7 +197,7 @@ def gcn_on_digits(
     flow: KL,
 ) -> Experiment:
     energy = Energy(PlainScore(SIZE, width=width), Uniform((1, SIZE, SIZE)))
-    longer = replace(chain, num_steps=sampling_steps, final_step_size=chain.step_size / 10)
+    longer = replace(chain, num_steps=sampling_steps, final_step_size=chain.step_size / 3)
     particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
     learner = model(energy, particles, chain, flow=flow, sampling=longer)
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
@@ -220,7 +223,7 @@ def digits_multigrid(
     learner = MultiGrid(
         energies,
         [PlainMapping(sizes[0], num_hidden=num_hidden, width=width), *upsamplings],
-        flow=JKO(logistic, tau=tau, ends="data", share=0.25),
+        flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )

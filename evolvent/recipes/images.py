@@ -41,7 +41,7 @@ def images(
     learner = GGCN(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
         PlainMapping(size, channels, num_hidden=num_hidden, width=width, growth=growth),
-        flow=JKO(logistic, tau=tau, ends="data", share=0.25),
+        flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training={},
         sampling={"hidden": Langevin(0.05, 50)},

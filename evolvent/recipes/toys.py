@@ -1,12 +1,13 @@
 """Toys: the plane, where the exact density is known."""
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from torch import nn
 
 from evolvent.data.toys import Checkerboard, Grid, Moons, Ring
-from evolvent.dynamics import Langevin
+from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL
 from evolvent.learners.gcn import GCN
@@ -47,13 +48,14 @@ def toy_ring(
     tau: float = 0.005,
     ends: Literal["path", "data"] = "path",
     lr: float = 3e-3,
+    dynamics: Literal["langevin", "mala"] = "langevin",
     chain_steps: int = 20,
     chain_step_size: float = 0.005,
     num_slots: int = 4096,
     rebirth: float = 0.05,
 ) -> Experiment:
-    """Persistent Langevin chains at temperature 1: here the model is the density itself, and is judged as one."""
-    chain = Langevin(chain_step_size, chain_steps)
+    """Persistent chains at temperature 1: here the model is the density itself, and is judged as one."""
+    chain = {"langevin": Langevin, "mala": MALA}[dynamics](chain_step_size, chain_steps)
     return gcn_on_plane(
         WGCN, num_steps, batch_size, toy, lr, chain, num_slots, rebirth, flow=JKO(tau=tau, ends=ends)
     )
@@ -89,7 +91,7 @@ def gcn_on_plane(
 ) -> Experiment:
     energy = Energy(PlaneScore(), Gaussian((2,), std=2.0))
     particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    learner = model(energy, particles, chain, flow=flow, sampling=Langevin(chain.step_size, 1000))
+    learner = model(energy, particles, chain, flow=flow, sampling=replace(chain, num_steps=1000))
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr, betas=(0.5, 0.95))}, log_every=50)
     source = TOYS[toy]
     return Experiment(learner, source, schedule, held_out=source, judge=judge_points)

@@ -70,7 +70,7 @@ LEARNERS = {
     "cooperative": lambda: ggcn(Cooperative(), image=CHAIN),
     "hidden-then-image": lambda: ggcn(Adversarial(), hidden=Langevin(0.05, 2), image=CHAIN),
     "adversarial-linear": lambda: ggcn(Adversarial()),
-    "adversarial-logistic": lambda: ggcn(Adversarial(logistic), JKO(logistic, tau=0.1, ends="data")),
+    "adversarial-logistic": lambda: ggcn(Adversarial(logistic), JKO(contrast=logistic, tau=0.1, ends="data")),
     "multigrid-cooperative": lambda: multigrid(Cooperative()),
     "multigrid-adversarial": lambda: multigrid(Adversarial()),
     "frame": frame,
@@ -118,7 +118,8 @@ def test_updates_are_simultaneous(learner):
 
     def trained(*moving):
         copied = copy.deepcopy(learner)
-        Trainer(copied, Once(), Schedule(10, 8, {name: Adam(1e-3) for name in moving})).advance()
+        adam = {name: Adam(1e-3 if name in moving else 1e-30) for name in names}
+        Trainer(copied, Once(), Schedule(10, 8, adam)).advance()
         return copied
 
     together = trained(*names)
@@ -185,6 +186,25 @@ def test_a_cooperative_mapping_is_pulled_to_where_its_own_particles_ended():
     evolution = CHAIN.evolve(learner.energy, births, ImageNoise(0, 0, 16))
     (slope,) = torch.autograd.grad(Cooperative()(learner.energy, births, births, evolution), births)
     assert torch.allclose(slope, 2 * (births - evolution.end) / 16)
+
+
+def test_hidden_chains_that_do_not_move_cost_a_cooperative_mapping_nothing():
+    learner = ggcn(Cooperative(), hidden=Langevin(1e-12, 2, temperature=0.0))
+    assert learner(data()).losses["mapping"] < 1e-6
+    with pytest.raises(ValueError, match="at least one stage"):
+        ggcn(Cooperative())
+
+
+def test_the_record_of_hidden_then_image_evolution_starts_at_the_births():
+    learner = ggcn(Cooperative(), hidden=Langevin(0.5, 5), image=CHAIN)
+    torch.manual_seed(0)
+    hidden = torch.randn(6, 4)
+    births = learner.mapping(hidden)
+    evolution = learner.evolve(hidden, births, ImageNoise(0, 0, 6))
+    energy = learner.energy
+    assert torch.equal(evolution.start, births)
+    assert torch.allclose(evolution.energy_drop, energy(births) - energy(evolution.end), atol=1e-4)
+    assert torch.allclose(evolution.distance, (evolution.end - births).flatten(1).norm(dim=1), atol=1e-4)
 
 
 def test_multigrid_climbs_from_coarse_to_fine():
