@@ -39,7 +39,7 @@ def sample(
     num_steps: int | None = None,
     step_size: float | None = None,
     temperature: float | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: Device = "auto",
 ) -> None:
     """Draw samples from a run folder or a model.safetensors; sample i depends on (seed, i) alone.
@@ -53,7 +53,7 @@ def sample(
         num_steps: of every stage, in place of the recipe's.
         step_size: of every stage, in place of the recipe's.
         temperature: of every stage, in place of the recipe's.
-        batch_size: drawn at once; bitwise the same samples need the same.
+        batch_size: drawn at once, in place of the recipe's; bitwise the same samples need the same.
         device: auto, cpu or cuda.
     """
     _check_out(Path(out), out)
@@ -73,7 +73,7 @@ def evaluate(
     num_steps: int | None = None,
     step_size: float | None = None,
     temperature: float | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: Device = "auto",
 ) -> None:
     """Score a run's samples against held-out data; the scores are added to its scores.jsonl.
@@ -86,7 +86,7 @@ def evaluate(
         num_steps: of every stage, in place of the recipe's.
         step_size: of every stage, in place of the recipe's.
         temperature: of every stage, in place of the recipe's.
-        batch_size: drawn at once.
+        batch_size: drawn at once, in place of the recipe's.
         device: auto, cpu or cuda.
     """
     changes = {"num_steps": num_steps, "step_size": step_size, "temperature": temperature}
@@ -134,9 +134,10 @@ def recipes() -> None:
 
 
 def _drawn(
-    saved: Saved, num: int, seed: int, batch_size: int, stages: dict[str, Dynamics]
+    saved: Saved, num: int, seed: int, batch_size: int | None, stages: dict[str, Dynamics]
 ) -> Points | Pixels:
     """Images as uint8, which is a quarter of the memory; other points as they are."""
+    batch_size = saved.experiment.schedule.sampling_batch_size if batch_size is None else batch_size
     chunks = draw_chunks(
         saved.learner, num, seed=seed, stages=stages, batch_size=batch_size, device=saved.device
     )

@@ -204,7 +204,8 @@ def _advance(
 def _show_samples(run: Run, trainer: Trainer) -> None:
     """samples.png: what the averaged learner draws under the run's seed."""
     num = MAX_TILES if len(trainer.data.event_shape) == 3 else NUM_POINTS
-    points = draw(trainer.averaged, num, seed=trainer.seed, device=trainer.device)
+    at_once = trainer.schedule.sampling_batch_size
+    points = draw(trainer.averaged, num, seed=trainer.seed, batch_size=at_once, device=trainer.device)
     _save_picture(points, trainer, trainer.averaged, run.path / "samples.png")
 
 

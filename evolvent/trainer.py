@@ -51,6 +51,7 @@ class Schedule:
     precision: of the forward pass on a GPU, float32 or bfloat16 (autocast); CPUs run float32.
     captured: on a GPU, record the forward and backward passes once as a CUDA graph and replay it every step: no
         Python, no launches one by one. An update's tensors are then overwritten by the next update.
+    sampling_batch_size: how many points are drawn at once; a sample is bitwise the same at the same number.
     *_every: in steps.
     """
 
@@ -61,13 +62,14 @@ class Schedule:
     averaging: float = 0.999
     precision: Literal["float32", "bfloat16"] = "float32"
     captured: bool = False
+    sampling_batch_size: int = 64
     log_every: int = 20
     picture_every: int = 200
     checkpoint_every: int = 500
 
     def __post_init__(self) -> None:
-        counts = ("num_steps", "batch_size", "log_every", "picture_every", "checkpoint_every")
-        for name in counts:
+        every = ("log_every", "picture_every", "checkpoint_every")
+        for name in ("num_steps", "batch_size", "sampling_batch_size", *every):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not (0 <= self.decay_from <= 1 and 0 <= self.averaging < 1):

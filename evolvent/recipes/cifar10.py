@@ -53,6 +53,7 @@ def cifar10_amortized(
         decay_from=decay_from,
         precision="bfloat16",
         captured=captured,
+        sampling_batch_size=500,
         log_every=100,
         picture_every=2000,
         checkpoint_every=5000,

@@ -92,6 +92,7 @@ def gcn_on_plane(
     energy = Energy(PlaneScore(), Gaussian((2,), std=2.0))
     particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
     learner = model(energy, particles, chain, flow=flow, sampling=replace(chain, num_steps=1000))
-    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr, betas=(0.5, 0.95))}, log_every=50)
+    adam = {"energy": Adam(lr, betas=(0.5, 0.95))}
+    schedule = Schedule(num_steps, batch_size, adam, log_every=50, sampling_batch_size=1024)
     source = TOYS[toy]
     return Experiment(learner, source, schedule, held_out=source, judge=judge_points)
