@@ -7,6 +7,7 @@ run that was stopped by Ctrl-C or SIGTERM after it saved a checkpoint.
 
 import argparse
 import inspect
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _dispatch(words)
     except Diverged as error:
         return _fail(str(error), 1)
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
         return _fail("the device ran out of memory: give a smaller batch size", 1)
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        return _fail("the machine ran out of memory: give a smaller batch size or a smaller net", 1)
+    except OverflowError as error:
+        return _fail(f"a number is too large ({error})", 2)
     except BrokenPipeError:
         return 1
     except OSError as error:
@@ -86,7 +93,9 @@ def train(words: list[str]) -> int:
         raise ValueError(
             f"that run is of the recipe {record['recipe']}, not {reference}: leave the recipe out"
         )
-    reference = record["recipe"] if record else full_reference(reference or DEFAULT_RECIPE)
+    reference = (
+        record["recipe"] if record else full_reference(DEFAULT_RECIPE if reference is None else reference)
+    )
     recipe = find(reference)
     values = parse(_train_parser(reference, recipe, record), words)
     _check_limits(values.max_minutes, values.threads)
@@ -111,7 +120,12 @@ def _start(recipe: RecipeFunction, out: Path | str, facts: dict[str, Any], max_m
     # The trainer first: a mistake in an option or a data path must not leave a run folder behind.
     trainer = _trainer(recipe, facts)
     with Run.create(out, **facts) as run:
-        return _train(run, trainer, max_minutes)
+        try:
+            return _train(run, trainer, max_minutes)
+        except ValueError:
+            if trainer.step == 0:
+                run.discard()
+            raise
 
 
 def _trainer(recipe: RecipeFunction, facts: dict[str, Any]) -> Trainer:
@@ -161,7 +175,10 @@ def _record_to_resume(words: list[str]) -> dict[str, Any] | None:
     peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     peek.add_argument("--resume", action="store_true")
     peek.add_argument("--out", nargs="?")
-    known, _ = peek.parse_known_args(words)
+    try:
+        known, _ = peek.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{error.argument_name} takes no value") from error
     if not known.resume:
         return None
     if not known.out:
@@ -185,8 +202,9 @@ def _refuse_changes(record: dict[str, Any], facts: dict[str, Any]) -> None:
 def _check_limits(max_minutes: float | None, threads: int | None) -> None:
     if max_minutes is not None and not max_minutes > 0:
         raise ValueError(f"--max-minutes must be above 0, not {max_minutes}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"--threads must be at least 1, not {threads}")
+    num_cpus = os.cpu_count() or 1
+    if threads is not None and not 1 <= threads <= num_cpus:
+        raise ValueError(f"--threads must lie between 1 and this machine's {num_cpus}, not {threads}")
     if threads is not None:
         torch.set_num_threads(threads)
 

@@ -96,14 +96,13 @@ def evaluate(
         raise ValueError(f"the recipe {name} has no judge or no held-out data: there is nothing to evaluate")
     stages = choose_stages(saved.learner.stages, dynamics, **changes)
     scores = _judged(saved, _drawn(saved, num, seed, batch_size, stages))
-    heads = ("measure", "value", "samples", "reference", "protocol", "floor")
-    open_console().print(
-        table(f"{name} at step {saved.step}", heads, [_score_row(score) for score in scores])
-    )
     if Path(source).is_dir():
         facts = {"step": saved.step, "seed": seed, "stages": {k: asdict(v) for k, v in stages.items()}}
         for score in scores:
             append_line(Path(source) / "scores.jsonl", facts | {"time": now()} | score.as_dict())
+    heads = ("measure", "value", "samples", "reference", "protocol", "floor")
+    rows = [_score_row(score) for score in scores]
+    open_console().print(table(f"{name} at step {saved.step}", heads, rows))
 
 
 def report(source: str) -> None:
@@ -166,7 +165,12 @@ def _given(source: nn.Module, num: int) -> Tensor:
 
 
 def _as_seen(points: Points) -> Tensor:
-    return to_pixels(points) if points.dim() == 4 else points
+    """Images as pixels, other points as they are. ValueError when some are not finite."""
+    if points.dim() == 4:
+        return to_pixels(points)
+    if num_lost := int((~points.isfinite()).flatten(1).any(1).sum()):
+        raise ValueError(f"{num_lost} of {len(points)} samples are not finite: try a smaller step size")
+    return points
 
 
 def _score_row(score: Score) -> tuple[str, ...]:

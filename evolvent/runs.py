@@ -17,6 +17,7 @@ import os
 import platform
 import subprocess
 import zipfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,6 +31,8 @@ from torch import nn
 from evolvent.files import write_whole
 
 NUM_CHECKPOINTS = 3
+RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}
+"""What run.json must hold for the run to be taken up again."""
 MODEL = "model.safetensors"
 
 
@@ -69,6 +72,13 @@ class Run:
         path = Path(path)
         record = read_record(path)
         return cls(path, hold(path), record)
+
+    def discard(self) -> None:
+        """Remove a run that has made no step: a mistake leaves no folder behind."""
+        for name in ("run.json", "log.jsonl", ".lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # not ours alone
+            self.path.rmdir()
 
     def close(self) -> None:
         """Let the folder go."""
@@ -172,9 +182,11 @@ def read_record(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a run: it has no run.json")
     try:
         record = json.loads(file.read_text())
-        record["recipe"], record["arguments"], record["seed"], record["device"]
-    except (ValueError, KeyError, TypeError) as error:
+        wrong = [name for name, kind in RECORD.items() if not isinstance(record[name], kind)]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read ({error}): restore it, or start a new run") from error
+    if wrong:
+        raise ValueError(f"{file} has an odd {wrong[0]}: restore it, or start a new run")
     return record
 
 
@@ -201,8 +213,18 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a .jsonl file; a last line that a killed process left half-written does not count."""
     if not path.is_file():
         return []
-    *whole, _ = path.read_text().split("\n")
-    return [json.loads(line) for line in whole]
+    *whole, _ = path.read_text(errors="replace").split("\n")
+    return [_object(path, number, line) for number, line in enumerate(whole, start=1)]
+
+
+def _object(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{path}, line {number} is damaged ({error}): remove that line") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}, line {number} holds no object: remove that line")
+    return found
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

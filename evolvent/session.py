@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -104,8 +104,9 @@ def train(
     except Diverged as error:
         run.mark("diverged", step=trainer.step, error=str(error))
         raise
-    except Exception:
-        run.mark("failed", step=trainer.step, error=traceback.format_exc())
+    except BaseException:  # a terminal that is gone leaves by SystemExit
+        with suppress(OSError):  # on a full disk there is nothing left to mark
+            run.mark("failed", step=trainer.step, error=traceback.format_exc())
         raise
     finally:
         show.end()
@@ -203,8 +204,8 @@ def _advance(
 
 def _show_samples(run: Run, trainer: Trainer) -> None:
     """samples.png: what the averaged learner draws under the run's seed."""
-    num = MAX_TILES if len(trainer.data.event_shape) == 3 else NUM_POINTS
     at_once = trainer.schedule.sampling_batch_size
+    num = min(MAX_TILES, at_once) if len(trainer.data.event_shape) == 3 else NUM_POINTS
     points = draw(trainer.averaged, num, seed=trainer.seed, batch_size=at_once, device=trainer.device)
     _save_picture(points, trainer, trainer.averaged, run.path / "samples.png")
 

@@ -72,6 +72,8 @@ class Schedule:
         for name in ("num_steps", "batch_size", "sampling_batch_size", *every):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            if getattr(self, name) >= 2**63:
+                raise ValueError(f"{name} is too large: {getattr(self, name)}")
         if not (0 <= self.decay_from <= 1 and 0 <= self.averaging < 1):
             raise ValueError("decay_from must lie in [0, 1] and averaging in [0, 1)")
 

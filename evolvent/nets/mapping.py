@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evolvent.nets.score import change_width, num_halvings, stage_widths, wake
+from evolvent.nets.score import change_width, check_counts, num_halvings, stage_widths, wake
 from evolvent.shapes import Hidden, Points
 
 
@@ -24,6 +24,7 @@ class PlainMapping(nn.Module):
         self, size: int, channels: int = 1, *, num_hidden: int = 64, width: int = 32, growth: int = 1
     ) -> None:
         super().__init__()
+        check_counts(channels=channels, num_hidden=num_hidden, width=width, growth=growth)
         widths = [width * growth**k for k in reversed(range(max(1, num_halvings(size))))]
         self.num_hidden, self.widest = num_hidden, widths[0]
         self.read_in = nn.Linear(num_hidden, self.widest * 16)
@@ -95,6 +96,7 @@ class ResidualMapping(nn.Module):
         depth: int = 1,
     ) -> None:
         super().__init__()
+        check_counts(channels=channels, num_hidden=num_hidden, width=width, growth=growth, depth=depth)
         widths = stage_widths(size, width, growth, widest)[::-1]
         self.num_hidden, self.widest = num_hidden, widths[0]
         self.read_in = nn.Linear(num_hidden, self.widest * 16)

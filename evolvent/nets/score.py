@@ -23,6 +23,13 @@ def num_halvings(size: int) -> int:
     return size.bit_length() - 3
 
 
+def check_counts(**counts: int) -> None:
+    """ValueError for a number of channels, blocks or codes below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, not {count}")
+
+
 def stage_widths(size: int, width: int, growth: int, widest: int) -> list[int]:
     """Channels at every resolution, from `size` px down to 4 px."""
     return [min(width * growth**k, max(width, widest)) for k in range(num_halvings(size) + 1)]
@@ -34,12 +41,13 @@ def change_width(before: int, after: int) -> nn.Module:
 
 
 def wake(net: nn.Module) -> None:
-    """He-normal weights and zero biases for every convolution and linear layer."""
+    """He-normal weights and zero biases for every convolution and linear layer, laid out as convolutions like it."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.ConvTranspose2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    net.to(memory_format=torch.channels_last)
 
 
 class PlainScore(nn.Module):
@@ -50,6 +58,7 @@ class PlainScore(nn.Module):
 
     def __init__(self, size: int, channels: int = 1, *, width: int = 32, growth: int = 1) -> None:
         super().__init__()
+        check_counts(channels=channels, width=width, growth=growth)
         widths = [channels] + [width * growth**k for k in range(num_halvings(size))]
         self.halvings = nn.ModuleList(
             nn.Conv2d(a, b, kernel_size=4, stride=2, padding=1) for a, b in pairwise(widths)
@@ -84,6 +93,7 @@ class ResidualScore(nn.Module):
         depth: int = 1,
     ) -> None:
         super().__init__()
+        check_counts(channels=channels, width=width, growth=growth, depth=depth)
         widths = stage_widths(size, width, growth, widest)
         self.stem = nn.Conv2d(channels, width, kernel_size=3, padding=1)
         self.widenings = nn.ModuleList(change_width(a, b) for a, b in pairwise([width, *widths]))
@@ -100,6 +110,35 @@ class ResidualScore(nn.Module):
         for k, (widening, stage) in enumerate(zip(self.widenings, self.stages, strict=True)):
             x = stage(widening(x if k == 0 else functional.avg_pool2d(x, 2)))
         return inner_product(functional.silu(x), self.read_out.weight)
+
+
+class TextureScore(nn.Module):
+    """Three 5×5 convolutions with SiLU, each read out linearly and summed over positions: stationary.
+
+    f(x) = scale · Σ_layer stride · Σ_position ⟨w, features(x)⟩ asks how often patterns of 5, 9 and 17 px occur and
+    not where, so the windows of one picture teach it, and it takes images of any size of 16 px and more. This is
+    FRAME with learned filters. The layers' strides are 1, 2 and 4; the factor lets their sums vary alike.
+
+    Beyond its border the image goes on in a mirror, so that the outermost pixels are seen as often as the others.
+    `scale` brings the initial score to the thousands of nats that a texture is worth at temperature 1.
+    """
+
+    def __init__(self, channels: int = 1, *, width: int = 24, scale: float = 10.0) -> None:
+        super().__init__()
+        self.scale, self.strides = scale, (1, 2, 4)
+        self.layers = nn.ModuleList(
+            nn.Conv2d(a, width, kernel_size=5, stride=stride, padding=2, padding_mode="reflect")
+            for a, stride in ((channels, 1), (width, 2), (width, 2))
+        )
+        self.read_outs = nn.ModuleList(nn.Linear(width, 1, bias=False) for _ in self.layers)
+        wake(self)
+
+    def forward(self, x: Points) -> PerPoint:
+        score = x.new_zeros(len(x))
+        for layer, read_out, stride in zip(self.layers, self.read_outs, self.strides, strict=True):
+            x = functional.silu(layer(x))
+            score = score + stride * inner_product(x.sum((2, 3)), read_out.weight)
+        return self.scale * score
 
 
 class ResidualBlock(nn.Module):

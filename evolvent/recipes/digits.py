@@ -43,6 +43,10 @@ on_digits = partial(Experiment, data=train_digits, held_out=held_out_digits, jud
 
 def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
     """Langevin whose noise has a standard deviation of `noise` a step: the low temperature of image-scale work."""
+    if not (step_size > 0 and 0 <= noise < 100):
+        raise ValueError(
+            f"a chain needs a step size above 0 and noise from 0 to 100, not {step_size} and {noise}"
+        )
     return Langevin(step_size, num_steps, temperature=noise**2 / (2 * step_size))
 
 
