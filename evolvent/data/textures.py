@@ -1,14 +1,17 @@
 """One picture as a data set: a texture is the law of its patches.
 
 `Crops` is a source (see images.py) whose draws are random windows of one or several pictures; `split_texture`
-cuts a picture in two, so that the windows that judge share no pixel with those that taught.
+cuts a picture in two, so that the windows that judge share no pixel with those that taught. `prepare` brings
+a picture to the scale and the contrast at which small filters see its elements.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
+from torch.nn import functional
 
 from evolvent.data.images import mirror_half
 from evolvent.data.pixels import to_particles
@@ -56,6 +59,26 @@ class Crops(nn.Module):
         index = corner[:, None, None] + self.widths[picture][:, None, None] * reach[:, None] + reach
         pixels = self.pixels[:, index].transpose(0, 1).contiguous()
         return to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
+
+
+def prepare(texture: Texture, *, shrink: int = 1, contrast: float = 1.0, grain: float = 0.0) -> Texture:
+    """The picture averaged over blocks of `shrink` × `shrink` px, its contrast stretched, grain added once.
+
+    Each channel's mean moves to mid-grey, 0 in [-1, 1], and what lies around it is multiplied by `contrast`.
+    `grain` is the deviation of white noise, in units of [-1, 1], the same in every call: a smooth picture lies
+    on a surface where no density exists, so a score could rise without end. Rows and columns that do not fill
+    a block are cut off, and what leaves 0..255 is black or white.
+    """
+    if not 1 <= shrink <= min(texture.shape[1:]):
+        raise ValueError(
+            f"a picture of {texture.shape[1]} × {texture.shape[2]} px has no blocks of {shrink} × {shrink} px;"
+            " shrink it by 1 (not at all) or a little more"
+        )
+    small = functional.avg_pool2d(texture.float(), shrink)
+    # NumPy promises that RandomState's stream never changes: the data set is the same everywhere.
+    noise = torch.from_numpy(np.random.RandomState(0).standard_normal(small.shape)).to(small)
+    stretched = contrast * (small - small.mean((1, 2), keepdim=True)) + 128 * grain * noise
+    return (127.5 + stretched).round().clamp(0, 255).to(torch.uint8)
 
 
 def split_texture(texture: Texture, *, held_out: float = 0.25) -> tuple[Texture, Texture]:

@@ -1,6 +1,6 @@
 """Recipes: whole experiments, one function each. A recipe's keywords are its command line."""
 
-from evolvent.recipes import cifar10, digits, images, toys
+from evolvent.recipes import cifar10, digits, images, textures, toys
 
 RECIPES = {
     "digits": digits.digits,
@@ -11,6 +11,8 @@ RECIPES = {
     "digits-multigrid": digits.digits_multigrid,
     "toy-ring": toys.toy_ring,
     "toy-ring-gcn": toys.toy_ring_gcn,
+    "texture-frame": textures.texture_frame,
+    "texture-gcn": textures.texture_gcn,
     "images": images.images,
     "cifar10-amortized": cifar10.cifar10_amortized,
 }

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from evolvent.data import Crops, split_texture, texture, to_pixels
+from evolvent.data.textures import prepare
 
 
 def every_window(picture, size):
@@ -87,6 +88,35 @@ def test_the_two_parts_of_a_texture_make_it_up_and_share_nothing():
 def test_no_part_of_a_texture_is_empty(share):
     with pytest.raises(ValueError, match="leaves one part empty"):
         split_texture(random_picture(1, 8, 20), held_out=share)
+
+
+def test_shrinking_averages_over_blocks():
+    """A picture made of constant blocks shrinks to its blocks, up to the move of its mean to mid-grey."""
+    blocks = random_picture(3, 4, 5)
+    blocks = (blocks // 4 + 96).to(torch.uint8)
+    large = blocks.repeat_interleave(3, 1).repeat_interleave(3, 2)
+    moved = prepare(blocks)
+    assert torch.equal(prepare(torch.nn.functional.pad(large, (0, 2, 0, 1)), shrink=3), moved)
+    shift = moved.float() - blocks
+    # Rounding to grey levels moves a pixel by half a level, and two of them differ by one.
+    assert (shift.flatten(1).max(1).values - shift.flatten(1).min(1).values <= 1).all()
+
+
+def test_preparing_sets_the_mean_the_contrast_and_the_grain():
+    brick = texture("brick")
+    plain, stretched, grainy = prepare(brick), prepare(brick, contrast=1.5), prepare(brick, grain=0.05)
+    for picture in (plain, stretched, grainy):
+        # Rounding and the few pixels beyond black and white shift the mean by less than a grey level.
+        assert picture.float().mean().item() == pytest.approx(127.5, abs=1)
+    assert (stretched.float().std() / plain.float().std()).item() == pytest.approx(1.5, rel=0.02)
+    # 0.05 of [-1, 1] are 6.4 grey levels; 262,144 pixels tell a deviation to 0.2 %.
+    assert (grainy.float() - plain.float()).std().item() == pytest.approx(6.4, rel=0.02)
+    assert torch.equal(grainy, prepare(brick, grain=0.05))
+
+
+def test_a_picture_has_no_blocks_larger_than_itself():
+    with pytest.raises(ValueError, match="6 × 8 px has no blocks of 7 × 7 px"):
+        prepare(random_picture(1, 6, 8), shrink=7)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
 from evolvent.learners.ggcn import GGCN
 from evolvent.nets.mapping import PlainMapping, ResidualMapping, Upsampling
-from evolvent.nets.score import PlainScore, ResidualScore
+from evolvent.nets.score import PlainScore, ResidualScore, TextureScore
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Schedule, Trainer
 
@@ -41,6 +41,24 @@ def test_no_point_of_a_batch_sees_another(score):
     x = torch.randn(5, 1, 16, 16)
     net = score(16, width=8)
     assert torch.allclose(net(x)[2:3], net(x[2:3]), atol=1e-5)
+
+
+def test_a_texture_score_counts_patterns_and_not_places():
+    """On a constant image every position has the same features, so four times the positions is four times f."""
+    torch.manual_seed(0)
+    net = TextureScore(width=8)
+    small, large = net(torch.full((1, 1, 16, 16), 0.3)), net(torch.full((1, 1, 32, 32), 0.3))
+    assert torch.allclose(large, 4 * small, rtol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_texture_score_is_awake_at_every_pixel(channels):
+    """At temperature 1 a pixel of deviation 0.4 is held by forces of order 1/0.4; none on the border lacks it."""
+    torch.manual_seed(0)
+    energy = Energy(TextureScore(channels), Uniform((channels, 32, 32)))
+    force = energy.force(0.4 * torch.randn(16, channels, 32, 32)).square().mean((0, 1)).sqrt()
+    assert 1 < force.mean() < 100
+    assert force.min() > 0.2 * force.mean()
 
 
 def test_widths_grow_and_shrink_in_mirror_image():
@@ -84,7 +102,7 @@ def test_the_energy_gap_leaves_zero_in_a_short_run(score, mapping):
     learner = GGCN(
         Energy(score(8, width=8), Uniform((1, 8, 8))),
         mapping(8, num_hidden=4, width=8),
-        flow=JKO(logistic, tau=0.1, ends="data"),
+        flow=JKO(contrast=logistic, tau=0.1, ends="data"),
         mapping_loss=Adversarial(logistic),
         training={},
         sampling={},
