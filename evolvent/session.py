@@ -94,11 +94,12 @@ def train(
         show.begin(trainer.step, trainer.schedule.num_steps)
         with caught_signals() as signals:
             line = _advance(run, trainer, clock, show, max_minutes, signals)
+            seconds = clock.run()
+            if trainer.finished:
+                _show_samples(run, trainer)
         if not trainer.finished:
-            run.mark("stopped", step=trainer.step, seconds=clock.run())
-            return Ending("stopped", signals[0] if signals else None, clock.run(), line)
-        seconds = clock.run()
-        _show_samples(run, trainer)
+            run.mark("stopped", step=trainer.step, seconds=seconds)
+            return Ending("stopped", signals[0] if signals else None, seconds, line)
         run.mark("finished", step=trainer.step, seconds=seconds)
         return Ending("finished", None, seconds, line)
     except Diverged as error:
