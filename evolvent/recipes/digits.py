@@ -52,7 +52,7 @@ def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
 
 @recipe(
     shows="GGCN: digits born in hidden space, evolving in image space",
-    minutes=4,
+    minutes=2,
     score="kernel .013, real .000",
 )
 def digits(
@@ -77,7 +77,7 @@ def digits(
 
 @recipe(
     shows="adversarial amortised learning: no chain at all in training",
-    minutes=4,
+    minutes=2,
     score="kernel .011, real .000",
 )
 def digits_adversarial(
@@ -124,7 +124,7 @@ def ggcn_on_digits(
 
 @recipe(
     shows="cooperative learning: the mapping follows where the particles end up",
-    minutes=4,
+    minutes=3,
     score="kernel .030, real .000",
 )
 def digits_cooperative(
@@ -153,7 +153,7 @@ def digits_cooperative(
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
 
 
-@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4, score="kernel .24, real .000")
+@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=3, score="kernel .24, real .000")
 def digits_gcn(
     num_steps: int = 1200,
     batch_size: int = 64,
@@ -225,7 +225,7 @@ def gcn_on_digits(
 
 @recipe(
     shows="multi-grid: 1×1, 4×4, 16×16, 32×32, an energy and an upsampling each",
-    minutes=4,
+    minutes=2,
     score="kernel .037, real .000",
 )
 def digits_multigrid(
