@@ -53,7 +53,7 @@ def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
 @recipe(
     shows="GGCN: digits born in hidden space, evolving in image space",
     minutes=2,
-    score="kernel .013, real .000",
+    score="kernel .012, real .000",
 )
 def digits(
     num_steps: int = 1500,
@@ -153,7 +153,7 @@ def digits_cooperative(
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
 
 
-@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=3, score="kernel .24, real .000")
+@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=3, score="kernel .23, real .000")
 def digits_gcn(
     num_steps: int = 1200,
     batch_size: int = 64,
@@ -179,7 +179,7 @@ def digits_gcn(
 @recipe(
     shows="w-GCN: JKO flow, its action between particles and data (or --ends path)",
     minutes=4,
-    score="kernel .23, real .000",
+    score="kernel .16, real .000",
 )
 def digits_wgcn(
     num_steps: int = 1200,
@@ -192,7 +192,7 @@ def digits_wgcn(
     num_slots: int = 500,
     rebirth: float = 0.05,
     sampling_steps: int = 300,
-    tau: float = 0.4,
+    tau: float = 0.2,
     ends: Literal["path", "data"] = "data",
 ) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
