@@ -20,6 +20,9 @@ from evolvent.noise import Noise
 from evolvent.reference import Gaussian
 from evolvent.shapes import Hidden, Points
 
+STAGES = ("hidden", "image")
+"""Where particles can evolve, in order; which of them a run takes is up to it."""
+
 
 class GGCN(nn.Module):
     """An energy, a mapping, and the stages of evolution between birth and the energy's update.
@@ -43,7 +46,7 @@ class GGCN(nn.Module):
         beta: float = 1.0,
     ) -> None:
         super().__init__()
-        require_stages(training | sampling, {"hidden": None, "image": None})
+        require_stages(training | sampling, STAGES)
         if isinstance(mapping_loss, Cooperative) and not training:
             raise ValueError(
                 "a cooperative mapping follows evolved particles: give at least one stage of training"
@@ -80,7 +83,7 @@ class GGCN(nn.Module):
     def sample(self, num: int, noise: Noise, stages: dict[str, Dynamics] | None = None) -> Points:
         """Hidden evolution, birth, image evolution, as far as `stages` names them; {} gives births."""
         stages = self.stages if stages is None else stages
-        require_stages(stages, {"hidden": None, "image": None})
+        require_stages(stages, STAGES)
         hidden = self.hidden.sample(num, noise)
         with evaluating(self.mapping):
             if "hidden" in stages:

@@ -55,11 +55,10 @@ class MultiGrid(nn.Module):
             cost = self.flow(energy, coarse, evolution)
             losses[f"energies.{k}"] = cost.loss
             losses[f"mappings.{k}"] = self.mapping_loss(energy, coarse, births, evolution)
-            stats |= {
-                f"{name}@{coarse.shape[-1]}": sign for name, sign in vital_signs(cost, evolution).items()
-            }
+            signs = vital_signs(cost, evolution)
+            stats |= {f"{name}@{coarse.shape[-1]}": sign for name, sign in signs.items()}
             below = evolution.end
-        return Update(losses, below, stats | vital_signs(cost, evolution))
+        return Update(losses, below, stats | signs)
 
     def climb(
         self, k: int, below: Tensor, noise: Noise, stages: dict[str, Dynamics]

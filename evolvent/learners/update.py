@@ -9,7 +9,7 @@ A learner is a module with
 The trainer needs nothing else, so a learner of your own needs no base class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ def vital_signs(cost: Cost, evolution: Evolution) -> dict[str, Scalar]:
     }
 
 
-def require_stages(asked: dict, offered: dict) -> None:
+def require_stages(asked: Iterable[str], offered: Iterable[str]) -> None:
     """ValueError when sampling is asked for a stage that the learner does not have."""
     unknown = [name for name in asked if name not in offered]
     if unknown:
