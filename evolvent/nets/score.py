@@ -51,27 +51,30 @@ def wake(net: nn.Module) -> None:
 
 
 class PlainScore(nn.Module):
-    """Strided convolutions down to 4 px and one linear read-out: the bottom-up ConvNet of the GCN papers.
+    """Convolutions and average pooling down to 4 px, and one linear read-out: the bottom-up ConvNet of the GCN papers.
 
-    `width` is the number of channels, the same at every resolution unless `growth` doubles it at each halving.
+    `width` is the number of channels, the same at every resolution unless `growth` doubles it at each halving; the
+    first layer, which sees the pixels, has half of it. Pooling and not strides: the force is the net's transpose,
+    and a strided layer's transpose paints a grid that chains from noise keep as speckle.
     """
 
     def __init__(self, size: int, channels: int = 1, *, width: int = 32, growth: int = 1) -> None:
         super().__init__()
         check_counts(channels=channels, width=width, growth=growth)
-        widths = [channels] + [width * growth**k for k in range(num_halvings(size))]
-        self.halvings = nn.ModuleList(
-            nn.Conv2d(a, b, kernel_size=4, stride=2, padding=1) for a, b in pairwise(widths)
-        )
-        widest = max(width, widths[-1])
-        self.mix = nn.Conv2d(widths[-1], widest, kernel_size=3, padding=1)
-        self.read_out = nn.Linear(widest * 16, 1, bias=False)
+        widths = [max(1, width // 2), *(width * growth**k for k in range(num_halvings(size)))]
+        self.first = nn.Conv2d(channels, widths[0], kernel_size=3, padding=1)
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, kernel_size=3, padding=1) for a, b in pairwise(widths))
+        self.read_out = nn.Linear(widths[-1] * 16, 1, bias=False)
         wake(self)
+        with torch.no_grad():
+            for layer in self.layers:
+                layer.weight *= 2  # the mean of four pixels of white noise has half their deviation
 
     def forward(self, x: Points) -> PerPoint:
-        for halving in self.halvings:
-            x = functional.silu(halving(x))
-        return inner_product(functional.silu(self.mix(x)), self.read_out.weight)
+        x = functional.silu(self.first(x))
+        for layer in self.layers:
+            x = functional.silu(layer(functional.avg_pool2d(x, 2)))
+        return inner_product(x, self.read_out.weight)
 
 
 class ResidualScore(nn.Module):

@@ -12,7 +12,7 @@ from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, KL, logistic
+from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
@@ -50,6 +50,11 @@ def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
     return Langevin(step_size, num_steps, temperature=noise**2 / (2 * step_size))
 
 
+def energy_of(width: int, size: int = SIZE) -> Energy:
+    """Φ of the plain net; every recipe's particles are born elsewhere than in a pull towards grey."""
+    return Energy(PlainScore(size, width=width), Uniform((1, size, size)))
+
+
 @recipe(
     shows="GGCN: digits born in hidden space, evolving in image space",
     minutes=2,
@@ -70,9 +75,9 @@ def digits(
 ) -> Experiment:
     """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    return ggcn_on_digits(
-        num_steps, batch_size, width, num_hidden, tau, lr, mapping_lr, training={"image": image}, beta=beta
-    )
+    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={"image": image})
+    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
 
 
 @recipe(
@@ -91,26 +96,16 @@ def digits_adversarial(
     beta: float = 1.0,
 ) -> Experiment:
     """The mapping descends the energy that learns from its births; evolution is an option of sampling."""
-    return ggcn_on_digits(
-        num_steps, batch_size, width, num_hidden, tau, lr, mapping_lr, training={}, beta=beta
-    )
+    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={})
+    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
 
 
-def ggcn_on_digits(
-    num_steps: int,
-    batch_size: int,
-    width: int,
-    num_hidden: int,
-    tau: float,
-    lr: float,
-    mapping_lr: float,
-    *,
-    training: dict[str, Dynamics],
-    beta: float,
-) -> Experiment:
-    shape = (1, SIZE, SIZE)
-    learner = GGCN(
-        Energy(PlainScore(SIZE, width=width), Uniform(shape)),
+def adversarial_ggcn(
+    width: int, num_hidden: int, *, tau: float, beta: float, training: dict[str, Dynamics]
+) -> GGCN:
+    return GGCN(
+        energy_of(width),
         PlainMapping(SIZE, num_hidden=num_hidden, width=width),
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
@@ -118,8 +113,6 @@ def ggcn_on_digits(
         sampling={"hidden": Langevin(0.05, 50)} | training,
         beta=beta,
     )
-    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
-    return on_digits(learner, schedule=schedule)
 
 
 @recipe(
@@ -142,7 +135,7 @@ def digits_cooperative(
     """L_φ = mean ‖g(z) − x^L‖² with a few steps of evolution in image space."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = GGCN(
-        Energy(PlainScore(SIZE, width=width), Uniform((1, SIZE, SIZE))),
+        energy_of(width),
         PlainMapping(SIZE, num_hidden=num_hidden, width=width),
         flow=JKO(tau=tau, ends="data", share=0.25),
         mapping_loss=Cooperative(),
@@ -158,9 +151,9 @@ def digits_gcn(
     num_steps: int = 1200,
     batch_size: int = 64,
     width: int = 32,
-    lr: float = 4e-4,
+    lr: float = 1e-3,
     chain_steps: int = 10,
-    chain_step_size: float = 0.3,
+    chain_step_size: float = 0.2,
     noise: float = 0.003,
     num_slots: int = 500,
     rebirth: float = 0.05,
@@ -170,10 +163,11 @@ def digits_gcn(
 
     (A Gaussian reference would pull the black background towards grey.)
     """
+    energy = energy_of(width)
     chain = noisy_descent(chain_step_size, chain_steps, noise)
-    return gcn_on_digits(
-        GCN, num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=KL()
-    )
+    bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
+    learner = GCN(energy, bank, chain, sampling=lengthened(chain, sampling_steps))
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
 
 
 @recipe(
@@ -187,7 +181,7 @@ def digits_wgcn(
     width: int = 32,
     lr: float = 1e-3,
     chain_steps: int = 10,
-    chain_step_size: float = 0.3,
+    chain_step_size: float = 0.2,
     noise: float = 0.003,
     num_slots: int = 500,
     rebirth: float = 0.05,
@@ -196,31 +190,17 @@ def digits_wgcn(
     ends: Literal["path", "data"] = "data",
 ) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
+    energy = energy_of(width)
     chain = noisy_descent(chain_step_size, chain_steps, noise)
-    flow = JKO(tau=tau, ends=ends)
-    return gcn_on_digits(
-        WGCN, num_steps, batch_size, width, lr, chain, num_slots, rebirth, sampling_steps, flow=flow
-    )
-
-
-def gcn_on_digits(
-    model: type[GCN],
-    num_steps: int,
-    batch_size: int,
-    width: int,
-    lr: float,
-    chain: Langevin,
-    num_slots: int,
-    rebirth: float,
-    sampling_steps: int,
-    *,
-    flow: KL,
-) -> Experiment:
-    energy = Energy(PlainScore(SIZE, width=width), Uniform((1, SIZE, SIZE)))
-    longer = replace(chain, num_steps=sampling_steps, final_step_size=chain.step_size / 3)
-    particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    learner = model(energy, particles, chain, flow=flow, sampling=longer)
+    bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
+    flow = JKO(tau=tau, ends=ends, share=0.25)
+    learner = WGCN(energy, bank, chain, flow=flow, sampling=lengthened(chain, sampling_steps))
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
+
+
+def lengthened(chain: Langevin, num_steps: int) -> Langevin:
+    """The chain of sampling: as many steps as a birth from noise needs, the last one a third as large."""
+    return replace(chain, num_steps=num_steps, final_step_size=chain.step_size / 3)
 
 
 @recipe(
@@ -242,7 +222,7 @@ def digits_multigrid(
 ) -> Experiment:
     """Particles climb from a hidden point to the image, evolving on every grid."""
     sizes = (4, 16, SIZE)
-    energies = [Energy(PlainScore(size, width=width), Uniform((1, size, size))) for size in sizes]
+    energies = [energy_of(width, size) for size in sizes]
     upsamplings = [Upsampling(size, below, width=width) for below, size in pairwise(sizes)]
     learner = MultiGrid(
         energies,
