@@ -168,4 +168,4 @@ def _check_places(target: Path, drawn: Path, overwrite: bool) -> None:
         raise ValueError(f"a sheet is drawn as a .png, not as {drawn.name}: give --sheet x.png")
     for path in (target, drawn):
         if path.is_dir() or (path.exists() and not overwrite):
-            raise ValueError(f"{path} already exists: give another name, or --overwrite true")
+            raise ValueError(f"{path} already exists: give another name, or --overwrite")

@@ -34,7 +34,7 @@ class Named:
     hub: its id there. image, label: its columns; label None for a set without.
     num: pictures of each split. size: (width, height) in px; None where it varies. channels: 1 or 3.
     checksums: of each split, for a set that is lossless.
-    licence: whose it is. local: which files of it can be given in place of the word.
+    licence: whose it is. local: which files of it, downloaded from its authors, can be given in place of the word.
     """
 
     hub: str
@@ -184,7 +184,8 @@ def _fetched(name: str, split: str) -> Any:
         )
     # Imported on first use: it takes a second or two, and is not required.
     datasets = importlib.import_module("datasets")
-    if not _in_reach():
+    in_reach = _in_reach()
+    if not in_reach:
         # Else it tries six times, for 23 s without a name server and for minutes behind a deaf firewall.
         datasets.config.HF_HUB_OFFLINE = True
     try:
@@ -194,9 +195,10 @@ def _fetched(name: str, split: str) -> Any:
     # It raises what its parts raise: ConnectionError, httpx's and pyarrow's errors, FileNotFoundError, …
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0].rstrip(".")
+        reason = f"{type(error).__name__}: {reason}" if in_reach else "the hub does not answer"
         raise ValueError(
-            f"{name} is not in the cache of Hugging Face datasets and cannot be fetched "
-            f"({type(error).__name__}: {reason}): connect this machine to the network, or {_way_out(name)}"
+            f"{name} is not in the cache of Hugging Face datasets and cannot be fetched ({reason}): connect this "
+            f"machine to the network, or {_way_out(name)}"
         ) from error
 
 
@@ -204,7 +206,7 @@ def _way_out(name: str) -> str:
     size = "" if NAMED[name].checksums else " --size 64"
     return (
         f"write it with `evolvent data {name}{size} --out {name}.npz` where it is at hand and copy that file here, "
-        f'or download {NAMED[name].local}, and give the path where "{name}" stands'
+        f'or give the path of {NAMED[name].local} in place of "{name}"'
     )
 
 
