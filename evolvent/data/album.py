@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -24,8 +24,8 @@ PIECE_PICTURES = 256
 
 MOST_THREADS = 8
 
-Open = Callable[[int], Path | BinaryIO]
-"""Picture i, as a path or a file."""
+Open = Callable[[int], Path | BytesIO]
+"""Picture i, as a path or as the file's content."""
 
 
 @dataclass(frozen=True)

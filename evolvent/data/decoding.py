@@ -5,8 +5,8 @@ undone, transparency is laid on white, palettes, CMYK and 16-bit greys become 8 
 raises ValueError with the file's name.
 """
 
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -32,9 +32,9 @@ def read_picture(path: Path | str, *, size: int | None = None, channels: int | N
 
 
 def decode_picture(
-    file: Path | BinaryIO, name: str, *, size: int | None = None, channels: int | None = None
+    file: Path | BytesIO, name: str, *, size: int | None = None, channels: int | None = None
 ) -> Picture:
-    """`read_picture` of a path or of an open file, which an error calls `name`.
+    """`read_picture` of a path or of a file in memory, which an error calls `name`.
 
     A picture whose central square has `size` px a side comes back bit-equal.
     """
@@ -51,7 +51,7 @@ def decode_picture(
     return array if array.ndim == 3 else array[..., None]
 
 
-def is_grey(file: Path | BinaryIO, name: str) -> bool:
+def is_grey(file: Path | BytesIO, name: str) -> bool:
     """Whether the picture comes out with one channel; its head is read and no pixel."""
     try:
         with Image.open(file) as image:
@@ -78,7 +78,7 @@ def check_channels(channels: int | None) -> None:
         raise ValueError(f"{channels} channels cannot be read; ask for 1 (grey) or 3 (RGB), or leave it out")
 
 
-def _decode(file: Path | BinaryIO, name: str) -> Image.Image:
+def _decode(file: Path | BytesIO, name: str) -> Image.Image:
     try:
         with Image.open(file) as image:
             if image.width * image.height > MOST_PIXELS:

@@ -159,5 +159,7 @@ def _members(path: Path) -> dict[Place, zipfile.ZipInfo]:
 
 def _is_picture(place: Place) -> bool:
     *folders, name = place
-    hidden = name.startswith(".") or any(folder.startswith((".", "__")) for folder in folders)
+    hidden = name.startswith(".") or any(
+        folder.startswith((".", "__")) and folder != ".." for folder in folders
+    )
     return PurePosixPath(name).suffix.lower() in PICTURE_SUFFIXES and not hidden

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, SupportsInt
 
 import numpy as np
 
@@ -147,7 +147,7 @@ def named_album(name: str, size: int | None, *, split: str = "train", channels: 
     return array_album(pixels, labels, size=size, channels=channels, name=f"{name}, {split}")
 
 
-def checksum(pixels_uint8: Iterable[np.ndarray], labels: Iterable[int]) -> str:
+def checksum(pixels_uint8: Iterable[np.ndarray], labels: Iterable[SupportsInt]) -> str:
     """The sum mod 2⁶⁴ of a 64-bit BLAKE2b of each picture's pixels (rows, then channels) and label: of any order."""
     total = 0
     for picture, label in zip(pixels_uint8, labels, strict=True):
@@ -223,5 +223,5 @@ def _in_reach() -> bool:
     return True
 
 
-def _encoded(cell: Mapping[str, Any]) -> Path | BinaryIO:
+def _encoded(cell: Mapping[str, Any]) -> Path | io.BytesIO:
     return Path(cell["path"]) if cell["bytes"] is None else io.BytesIO(cell["bytes"])
