@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from evolvent.cli import main
 from evolvent.data import Images, Stream, load, readers
 from evolvent.data.arrays import file_album
+from evolvent.runs import read_model
 from evolvent.trainer import reseed
 
 RANDOM = np.random.default_rng(0)
@@ -123,6 +125,17 @@ def test_what_is_large_and_not_as_it_is_wanted_is_told_to_be_written_first(tmp_p
         ) as told:
             load(spec, size, channels=channels)
         assert f"evolvent data {spec} --size {size} --channels {channels} --out x.npz" in str(told.value)
+
+
+def test_a_run_on_a_stream_is_bitwise_the_run_on_images(tmp_path, monkeypatch):
+    np.savez(tmp_path / "set.npz", train_x=RANDOM.integers(256, size=(40, 8, 8, 3), dtype=np.uint8))
+    words = ["train", "images", "--data", str(tmp_path / "set.npz"), "--size", "8", "--num-steps", "4"]
+    words += ["--batch-size", "4", "--width", "4", "--flip", "--device", "cpu", "--out"]
+    assert main([*words, str(tmp_path / "images")]) == 0
+    monkeypatch.setattr(readers, "MOST_IN_MEMORY", 1000)
+    assert main([*words, str(tmp_path / "stream")]) == 0
+    one, other = (read_model(tmp_path / name / "model.safetensors")[0] for name in ("images", "stream"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 SPARSE = """
