@@ -30,10 +30,9 @@ class Parser(ArgumentParser):
 def parse(parser: Parser, words: Sequence[str]) -> Namespace:
     """The words' values. ValueError, one sentence long, for whatever is wrong with them."""
     words = [_underscored(word) for word in words]
+    followers = [*words[1:], "--"][: len(words)]
     try:
-        return parser.parse_args(
-            [_switched_on(*pair, parser) for pair in zip(words, [*words[1:], "--"], strict=True)]
-        )
+        return parser.parse_args([_switched_on(*pair, parser) for pair in zip(words, followers, strict=True)])
     except ArgumentError as error:
         raise ValueError(sentence(str(error), parser)) from error
 

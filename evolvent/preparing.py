@@ -27,11 +27,11 @@ ON_SHEET = 64
 
 @dataclass(frozen=True)
 class Figures:
-    """levels [C, 256]: how often each channel takes each value. labels: how often each label comes, or None."""
+    """levels [C, 256]: how often each channel takes each value. labels: how often each comes, or None."""
 
     shape: tuple[int, ...]
     levels: np.ndarray
-    labels: np.ndarray | None
+    labels: dict[int, int] | None
 
 
 def data(
@@ -60,7 +60,8 @@ def data(
     target = Path(out)
     drawn = target.with_suffix(".png") if sheet is None else Path(sheet)
     _check_places(target, drawn, overwrite)
-    splits = [name for name in splits_of(source) if name in ("train", "test")] if split is None else [split]
+    there = splits_of(source)
+    splits = [name for name in ("train", "test") if name in there] if split is None else [split]
     if not splits:
         raise ValueError(f"{source} has no train or test part; pick one with --split")
     albums = {name: _limited(open_album(source, size, split=name, channels=channels), num) for name in splits}
@@ -89,7 +90,8 @@ def _write(archive: zipfile.ZipFile, split: str, album: Album) -> Figures:
         return Figures(shape, levels, None)
     labels = album.labels.astype("<i8")
     _write_array(archive, f"{split}_y", labels.shape, [labels])
-    return Figures(shape, levels, np.bincount(labels) if labels.min() >= 0 else None)
+    kinds, counts = np.unique(labels, return_counts=True)
+    return Figures(shape, levels, dict(zip(kinds.tolist(), counts.tolist(), strict=True)))
 
 
 def _write_array(
@@ -155,10 +157,12 @@ def _moments(levels: np.ndarray, values: np.ndarray, digits: int) -> str:
     return "  ".join(f"{m:.{digits}f} ± {d:.{digits}f}" for m, d in zip(mean, deviation, strict=True))
 
 
-def _counts(labels: np.ndarray) -> str:
-    if len(labels) > 20:
-        return f"{np.count_nonzero(labels)}, with {labels[labels > 0].min()} to {labels.max()} images each"
-    return "  ".join(f"{label}: {count}" for label, count in enumerate(labels) if count)
+def _counts(labels: dict[int, int]) -> str:
+    if len(labels) <= 20:
+        return "  ".join(f"{label}: {count}" for label, count in labels.items())
+    fewest, most = min(labels.values()), max(labels.values())
+    each = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f"{len(labels)}, with {each} images each"
 
 
 def _check_places(target: Path, drawn: Path, overwrite: bool) -> None:

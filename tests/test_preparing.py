@@ -77,6 +77,9 @@ def test_many_labels_are_summed_up(place, capsys):
     np.savez("a.npz", train_x=PIXELS, train_y=np.array([5, *range(29)]))
     assert main(["data", "a.npz", "--out", "b.npz"]) == 0
     assert "29, with 1 to 2 images each" in capsys.readouterr().out
+    np.savez("a.npz", train_x=PIXELS, train_y=np.arange(-9, 21) * 10**15)
+    assert main(["data", "a.npz", "--out", "b.npz", "--overwrite"]) == 0
+    assert "30, with 1 images each" in capsys.readouterr().out
 
 
 def test_the_sheet_shows_64_of_the_images(place, capsys):

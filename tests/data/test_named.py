@@ -4,7 +4,9 @@ A package of the name `datasets`, made here, stands for the real one.
 """
 
 import io
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from PIL import Image
 from evolvent.data import digits, load, named
 from evolvent.data.named import NAMED, Named, checksum
 from evolvent.data.readers import splits_of
+
+PAGE = Path(__file__).parent.parent.parent / "docs/data.md"
 
 STUB = """
 class config:
@@ -185,6 +189,18 @@ def test_every_named_set_says_whose_it_is_and_where_it_is_from():
     assert {name for name, about in NAMED.items() if not about.checksums} == {"celeba", "lsun-bedroom"}
 
 
+def test_the_page_says_what_is_checked():
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| ([\d,]+) \| ([\d,]+) \| (.*) \| (.*) \|$", PAGE.read_text(), re.MULTILINE
+    )
+    assert [row[0] for row in rows] == list(NAMED)
+    for name, train, test, size, checked in rows:
+        about = NAMED[name]
+        assert (train, test) == tuple(f"{about.num[split]:,}" for split in ("train", "test"))
+        assert size == (f"{about.size[0]} × {about.size[1]}" if about.size else "any")
+        assert checked == ("number, every pixel and label" if about.checksums else "number")
+
+
 # out of reach
 
 
@@ -218,12 +234,8 @@ def test_without_a_network_one_sentence_says_what_to_do_and_nothing_is_tried_for
     __import__("huggingface_hub").ASKED.append("before")  # from the second time on, nobody answers
     with pytest.raises(ValueError) as caught:
         load("cifar10")
-    assert str(caught.value) == (
-        "cifar10 is not in the cache of Hugging Face datasets and cannot be fetched (the hub does not answer): "
-        "connect this machine to the network, or write it with `evolvent data cifar10 --out cifar10.npz` where it is "
-        "at hand and copy that file here, or give the path of an .npz of its uint8 arrays train_x, train_y, test_x, "
-        'test_y in place of "cifar10"'
-    )
+    (said,) = re.findall(r"```text\n(.*)\n```", PAGE.read_text())
+    assert str(caught.value) == said
     assert hub.config.HF_HUB_OFFLINE
     assert __import__("huggingface_hub").ASKED[1:] == [("hub", named.SECONDS_TO_ANSWER)]
 
