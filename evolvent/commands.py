@@ -19,6 +19,7 @@ from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.files import write_whole
 from evolvent.metrics.scores import Score
+from evolvent.preparing import data
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import Saved, load, short_name
 from evolvent.runs import append_line, now, read_lines, read_record
@@ -214,5 +215,5 @@ def settle_device(asked: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
 
 
-COMMANDS = {"sample": sample, "evaluate": evaluate, "report": report, "recipes": recipes}
+COMMANDS = {"sample": sample, "evaluate": evaluate, "report": report, "recipes": recipes, "data": data}
 """By the name that the command line knows them under."""

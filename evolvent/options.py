@@ -1,6 +1,6 @@
 """Typed functions become options, and what is wrong with an option becomes one sentence.
 
-An option may be written with hyphens or underscores: --num-steps is num_steps.
+An option may be written with hyphens or underscores: --num-steps is num_steps. A switch alone is true: --flip.
 """
 
 import re
@@ -29,8 +29,10 @@ class Parser(ArgumentParser):
 
 def parse(parser: Parser, words: Sequence[str]) -> Namespace:
     """The words' values. ValueError, one sentence long, for whatever is wrong with them."""
+    words = [_underscored(word) for word in words]
+    followers = [*words[1:], "--"][: len(words)]
     try:
-        return parser.parse_args([_underscored(word) for word in words])
+        return parser.parse_args([_switched_on(*pair, parser) for pair in zip(words, followers, strict=True)])
     except ArgumentError as error:
         raise ValueError(sentence(str(error), parser)) from error
 
@@ -79,6 +81,17 @@ def _kind(name: str) -> str:
 
 def _typed(option: str) -> str:
     return option.replace("_", "-")
+
+
+def _switched_on(word: str, next_word: str, parser: Parser) -> str:
+    """--flip as --flip=true where no value follows; anything else stays as it is."""
+    switches = {
+        name
+        for action in parser._actions
+        if getattr(action, "_typehint", None) is bool
+        for name in action.option_strings
+    }
+    return f"{word}=true" if word in switches and next_word.startswith("--") else word
 
 
 def _underscored(word: str) -> str:

@@ -22,7 +22,7 @@ LAYERS = [
     {"runs"},
     {"session"},
     {"recipes"},
-    {"commands", "terminal", "options"},
+    {"commands", "preparing", "terminal", "options"},
     {"cli"},
     {"__main__"},
 ]

@@ -5,6 +5,7 @@ undone, transparency is laid on white, palettes, CMYK and 16-bit greys become 8 
 raises ValueError with the file's name.
 """
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +28,36 @@ def read_picture(path: Path | str, *, size: int | None = None, channels: int | N
     `channels`: 1 for grey, 3 for RGB, None for what the file is. An unreadable file, one of more than 2²⁶
     pixels, and one smaller than `size` raise ValueError: enlarging would teach the blur of the resize.
     """
+    return decode_picture(Path(path), str(path), size=size, channels=channels)
+
+
+def decode_picture(
+    file: Path | BytesIO, name: str, *, size: int | None = None, channels: int | None = None
+) -> Picture:
+    """`read_picture` of a path or of a file in memory, which an error calls `name`.
+
+    A picture whose central square has `size` px a side comes back bit-equal.
+    """
     check_channels(channels)
-    image = _decode(Path(path))
+    image = _decode(file, name)
     if size is not None:
         if min(image.size) < size:
             raise ValueError(
-                f"{path} is {image.width} × {image.height} px, smaller than the asked size of {size}; "
+                f"{name} is {image.width} × {image.height} px, smaller than the asked size of {size}; "
                 "ask for a smaller size or remove it"
             )
         image = square(image, size)
     array = np.array(image if channels is None else image.convert({1: "L", 3: "RGB"}[channels]))
     return array if array.ndim == 3 else array[..., None]
+
+
+def is_grey(file: Path | BytesIO, name: str) -> bool:
+    """Whether the picture comes out with one channel; its head is read and no pixel."""
+    try:
+        with Image.open(file) as image:
+            return image.mode in GREY_MODES or image.mode in DEEP_MODES
+    except Exception as error:
+        raise _unreadable(name, error) from error
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -58,19 +78,23 @@ def check_channels(channels: int | None) -> None:
         raise ValueError(f"{channels} channels cannot be read; ask for 1 (grey) or 3 (RGB), or leave it out")
 
 
-def _decode(path: Path) -> Image.Image:
+def _decode(file: Path | BytesIO, name: str) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError(
                     f"{image.width} × {image.height} px are more than {MOST_PIXELS:,}: downscale it"
                 )
             return _eight_bit(ImageOps.exif_transpose(image))
     except FileNotFoundError:
-        raise ValueError(f"there is no picture {path}") from None
+        raise ValueError(f"there is no picture {name}") from None
     # A decoder raises whatever a broken byte led it to: OSError, SyntaxError, struct.error, IndexError, …
     except Exception as error:
-        raise ValueError(f"cannot read the picture {path} ({error}); replace it or remove it") from error
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> ValueError:
+    return ValueError(f"cannot read the picture {name} ({error}); replace it or remove it")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

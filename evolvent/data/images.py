@@ -56,17 +56,16 @@ class Images(nn.Module):
         pixels = self.pixels[row]
         return to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
 
+    def some(self, num: int) -> Pixels:
+        """`num` images as they are, evenly spaced, or all if there are no more: what a measure compares with."""
+        return self.pixels[torch.from_numpy(evenly(len(self), num)).to(self.pixels.device)]
+
     def split(self, num_held_out: int, *, seed: int = 0) -> tuple["Images", "Images"]:
         """(train, held_out): a shuffled cut into N − num_held_out and num_held_out images with their labels.
 
         The cut depends on `seed` and N alone. Held-out images are never mirrored: they are what judges.
         """
-        if not 0 < num_held_out < len(self):
-            raise ValueError(
-                f"cannot hold out {num_held_out} of {len(self)} images; choose between 1 and {len(self) - 1}"
-            )
-        # NumPy promises that RandomState's stream never changes; torch promises no such thing of randperm.
-        order = torch.from_numpy(np.random.RandomState(seed).permutation(len(self))).to(self.pixels.device)
+        order = torch.from_numpy(order_to_split(len(self), num_held_out, seed)).to(self.pixels.device)
         return self._rows(order[num_held_out:], flip=self.flip), self._rows(order[:num_held_out], flip=False)
 
     def _rows(self, rows: Tensor, *, flip: bool) -> "Images":
@@ -78,3 +77,17 @@ def mirror_half(pixels_uint8: Pixels) -> Pixels:
     """Each image mirrored left to right with probability 1/2, from torch's global generator."""
     coin = torch.rand(len(pixels_uint8), 1, 1, 1, device=pixels_uint8.device) < 0.5
     return torch.where(coin, pixels_uint8.flip(-1), pixels_uint8)
+
+
+def order_to_split(num: int, num_held_out: int, seed: int) -> np.ndarray:
+    """A permutation of `num` rows, of which the first num_held_out are held out."""
+    if not 0 < num_held_out < num:
+        raise ValueError(f"cannot hold out {num_held_out} of {num} images; choose between 1 and {num - 1}")
+    # NumPy promises that RandomState's stream never changes; torch promises no such thing of randperm.
+    return np.random.RandomState(seed).permutation(num)
+
+
+def evenly(num: int, num_kept: int) -> np.ndarray:
+    """Rows of `num`, ascending and evenly spaced: `num_kept` of them, or all."""
+    num_kept = min(num, num_kept)
+    return np.arange(num_kept) * num // max(1, num_kept)

@@ -1,7 +1,8 @@
-"""Your own images: a folder of pictures, or an .npz or .npy of uint8 arrays."""
+"""Your own images: a folder or a ZIP of pictures, uint8 arrays in an .npz or .npy, or a named set."""
 
 from evolvent.data.images import Images
 from evolvent.data.readers import load
+from evolvent.data.streams import Stream
 from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
@@ -33,7 +34,7 @@ def images(
     """The digits' method on what `data` names; a tenth of the images is held out for `evolvent evaluate`.
 
     Args:
-        data: a folder of pictures (centre-cropped and resized), an .npz or an .npy of uint8 [N, H, W(, C)].
+        data: a folder or ZIP of pictures, an .npz or .npy of uint8 [N, H, W(, C)], or a name such as celeba.
         size: of the square images in px: 8, 16, 32, 64 or 128.
         channels: 1 for grey, 3 for RGB.
         flip: mirror half of the images left to right.
@@ -47,10 +48,9 @@ def images(
         sampling={"hidden": Langevin(0.05, 50)},
     )
 
-    def part(which: int) -> Images:
-        every = load(data, size, channels=channels)
-        kept = every.split(max(1, len(every) // 10))[which]
-        return Images(kept.pixels, kept.labels, flip=flip and which == 0)
+    def part(which: int) -> Images | Stream:
+        every = load(data, size, channels=channels, flip=flip)
+        return every.split(max(1, len(every) // 10))[which]
 
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
     return Experiment(learner, lambda: part(0), schedule, held_out=lambda: part(1), judge=judge_images)

@@ -270,6 +270,7 @@ def test_load_turns_grey_to_colour_and_colour_to_grey_like_pillow(tmp_path):
 
 
 def test_load_never_answers_a_test_split_with_training_images(tmp_path):
+    write(tmp_path, "a.png", GREY[0])
     for spec in ("digits", str(tmp_path)):
         with pytest.raises(ValueError, match="has no 'test' part; load all of it and cut one off"):
             load(spec, split="test")
@@ -277,11 +278,11 @@ def test_load_never_answers_a_test_split_with_training_images(tmp_path):
 
 def test_load_names_what_it_cannot_find(tmp_path):
     (tmp_path / "data.csv").write_text("1,2")
-    with pytest.raises(ValueError, match=r"there is no 'digitz'; give \"digits\", a folder"):
+    with pytest.raises(ValueError, match=r"there is no 'digitz'; give \"digits\", \"cifar10\", .* a folder"):
         load("digitz")
     with pytest.raises(ValueError, match=r"there is no file .*nowhere.npz"):
         load(str(tmp_path / "nowhere.npz"))
-    with pytest.raises(ValueError, match=r"data.csv is one file; put pictures in a folder"):
+    with pytest.raises(ValueError, match=r"data.csv is one file; put pictures in a folder or a ZIP"):
         load(str(tmp_path / "data.csv"))
     with pytest.raises(ValueError, match="2 channels cannot be read"):
         load("digits", channels=2)

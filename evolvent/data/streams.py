@@ -1,0 +1,95 @@
+"""Images that stay in their file: a source like `Images` for sets that no device should hold.
+
+    row ~ uniform (CPU)  →  read [num, H, W, C] into one buffer, pinned for a GPU  →  device  →  mirror, dequantise
+
+Memory is bounded by one batch. Rows come from torch's CPU generator, which the trainer reseeds at every step, so
+a resumed run draws what the straight one would have; on the CPU a stream draws bitwise what `Images` would.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Integer
+from torch import Tensor, nn
+
+from evolvent.data.album import Rows
+from evolvent.data.images import evenly, mirror_half, order_to_split
+from evolvent.data.pixels import to_particles
+from evolvent.shapes import Pixels, Points
+
+
+class Stream(nn.Module):
+    """The images that lie in a file as uint8 [N, H, W, C], or those of them that `order` names, with labels.
+
+    `draw`, `some`, `split` and `flip` are those of `Images`. A file that ends too early raises ValueError.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        labels: Integer[Tensor, " batch"] | None = None,
+        *,
+        order: np.ndarray | None = None,
+        flip: bool = False,
+    ) -> None:
+        super().__init__()
+        self.rows, self.flip = rows, flip
+        self.order = np.arange(rows.num) if order is None else order
+        if labels is not None and len(labels) != len(self.order):
+            raise ValueError(f"{len(self.order)} images have {len(labels)} labels; give one to each, or none")
+        self.register_buffer("labels", None if labels is None else labels.long(), persistent=False)
+        self.register_buffer("here", torch.empty(0), persistent=False)  # it moves with .to(device)
+        self._buffer, self._copied = None, None
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        height, width, channels = self.rows.shape
+        return (channels, height, width)
+
+    def draw(self, num: int) -> Points:
+        """`num` images [num, C, H, W] in [-1, 1], dequantised, on the module's device."""
+        if self.here.is_cuda and torch.cuda.is_current_stream_capturing():
+            raise ValueError(
+                "a CUDA graph would replay one batch for ever, and this set is read from its file at every "
+                "step: run without it (--captured false), or prepare a set that fits the GPU with --num"
+            )
+        pixels = self._on_device(torch.randint(len(self), (num,)).numpy())
+        return to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
+
+    def some(self, num: int) -> Pixels:
+        """`num` images as they are, evenly spaced, or all if there are no more; on the CPU."""
+        index = evenly(len(self), num)
+        pixels = torch.empty(len(index), *self.rows.shape, dtype=torch.uint8)
+        self.rows.read_into(pixels.numpy(), self.order[index])
+        return pixels.permute(0, 3, 1, 2).contiguous()
+
+    def split(self, num_held_out: int, *, seed: int = 0) -> tuple["Stream", "Stream"]:
+        """(train, held_out): the same cut as of `Images`; held-out images are never mirrored."""
+        order = order_to_split(len(self), num_held_out, seed)
+        return self._part(order[num_held_out:], flip=self.flip), self._part(order[:num_held_out], flip=False)
+
+    def _part(self, index: np.ndarray, *, flip: bool) -> "Stream":
+        labels = None if self.labels is None else self.labels[torch.from_numpy(index).to(self.labels.device)]
+        return Stream(self.rows, labels, order=self.order[index], flip=flip)
+
+    def _on_device(self, index: np.ndarray) -> Pixels:
+        """The pixels of these images [n, C, H, W] on the module's device."""
+        buffer = self._free_buffer(len(index))
+        self.rows.read_into(buffer.numpy(), self.order[index])
+        # On the CPU the buffer itself is handed on: dequantising copies it before the next draw.
+        pixels = buffer.to(self.here.device, non_blocking=True)
+        if self.here.is_cuda:
+            self._copied = torch.cuda.Event()
+            self._copied.record()
+        return pixels.permute(0, 3, 1, 2)
+
+    def _free_buffer(self, num: int) -> Tensor:
+        """Host memory for `num` images, pinned for a GPU, that no copy is still reading."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        if self._buffer is None or len(self._buffer) != num or self._buffer.is_pinned() != self.here.is_cuda:
+            self._buffer = torch.empty(num, *self.rows.shape, dtype=torch.uint8, pin_memory=self.here.is_cuda)
+        return self._buffer
