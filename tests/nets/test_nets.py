@@ -107,6 +107,6 @@ def test_the_energy_gap_leaves_zero_in_a_short_run(score, mapping):
         training={},
         sampling={},
     )
-    trainer = Trainer(learner, Stripes(), Schedule(30, 16, {"energy": Adam(2e-3), "mapping": Adam(5e-4)}))
-    gaps = [trainer.advance().stats["energy_gap"] for _ in range(30)]
-    assert torch.stack(gaps[10:]).mean() > 0.2
+    trainer = Trainer(learner, Stripes(), Schedule(80, 16, {"energy": Adam(2e-3), "mapping": Adam(5e-4)}))
+    gaps = [trainer.advance().stats["energy_gap"] for _ in range(80)]
+    assert torch.stack(gaps[40:]).mean() > 0.2
