@@ -1,0 +1,46 @@
+"""Faces at 64 px, for one GPU. `data` is a folder, a ZIP, an .npz or a named set of aligned faces."""
+
+from evolvent.data.images import Images
+from evolvent.data.readers import load
+from evolvent.data.streams import Stream
+from evolvent.metrics.scores import judge_images
+from evolvent.recipes.card import recipe
+from evolvent.recipes.cifar10 import NOT_RUN, ggcn, schedule
+from evolvent.recipes.digits import noisy_descent
+from evolvent.trainer import Adam, Experiment
+
+SIZE = 64
+
+
+@recipe(
+    shows="GGCN on aligned faces of 64 px: hidden birth, evolution in image space",
+    minutes=30,
+    hardware="1 H100",
+    score=NOT_RUN,
+)
+def faces64_ggcn(
+    data: str = "celeba",
+    num_steps: int = 15000,
+    batch_size: int = 128,
+    width: int = 64,
+    mapping_width: int = 128,
+    num_hidden: int = 128,
+    tau: float = 0.1,
+    lr: float = 4e-4,
+    mapping_lr: float = 1.5e-4,
+    chain_steps: int = 2,
+    chain_step_size: float = 0.02,
+    noise: float = 0.001,
+    captured: bool = True,
+) -> Experiment:
+    """`cifar10-ggcn` at 64 px; a tenth of the faces is held out."""
+    image = noisy_descent(chain_step_size, chain_steps, noise)
+    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={"image": image}, size=SIZE)
+
+    def part(which: int) -> Images | Stream:
+        every = load(data, size=SIZE, channels=3, flip=True)
+        return every.split(len(every) // 10)[which]
+
+    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
+    clocks = schedule(num_steps, batch_size, adam, captured=captured)
+    return Experiment(learner, lambda: part(0), clocks, held_out=lambda: part(1), judge=judge_images)
