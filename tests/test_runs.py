@@ -14,7 +14,7 @@ from evolvent.energy import Energy
 from evolvent.learners.gcn import GCN
 from evolvent.particles import Persistent
 from evolvent.reference import Gaussian
-from evolvent.runs import Run, next_free, read_lines, read_model
+from evolvent.runs import Run, next_free, read_lines, read_model, step_of
 from evolvent.session import Watcher, train
 from evolvent.trainer import Adam, Diverged, Schedule, Trainer
 
@@ -103,14 +103,15 @@ def test_a_run_killed_between_checkpoints_takes_its_log_back_to_the_last_one(tmp
     assert [line["step"] for line in read_lines(run.path / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_three_newest_checkpoints_are_kept(tmp_path):
+def test_the_three_newest_checkpoints_and_one_a_quarter_are_kept(tmp_path):
     with create(tmp_path / "run") as run:
-        train(run, trainer())
-    assert [file.name for file in run.checkpoints()] == [
-        "step-00000012.pt",
-        "step-00000009.pt",
-        "step-00000006.pt",
-    ]
+        train(run, trainer(num_steps=20, checkpoint_every=2))
+    assert steps(run) == [20, 18, 16, 10, 6]
+
+
+def steps(run):
+    """The steps of the checkpoints, newest first."""
+    return [step_of(file) for file in run.checkpoints()]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])
@@ -141,7 +142,7 @@ def test_when_all_checkpoints_are_corrupt_the_run_is_not_started_over_in_silence
         train(run, trainer())
     for file in run.checkpoints():
         spoil(file, "truncated")
-    with Run.open(tmp_path / "run") as run, pytest.raises(ValueError, match="none of the 3 checkpoints"):
+    with Run.open(tmp_path / "run") as run, pytest.raises(ValueError, match="none of the 4 checkpoints"):
         train(run, trainer())
 
 
@@ -154,7 +155,7 @@ def test_a_diverged_run_says_so_and_saves_nothing_of_it(tmp_path):
         with pytest.raises(Diverged, match=r"diverged at step 8: .*energy gap nan.*force norm"):
             train(run, broken)
     assert run.record["status"] == "diverged"
-    assert [file.name for file in run.checkpoints()] == ["step-00000006.pt", "step-00000003.pt"]
+    assert steps(run) == [6, 3, 0]
 
 
 def test_an_error_of_the_recipe_is_kept_whole_in_the_record(tmp_path):
@@ -209,7 +210,7 @@ def test_time_runs_out_with_a_checkpoint(tmp_path):
     with create(tmp_path / "run") as run:
         ending = train(run, trainer(), max_minutes=1e-9)
     assert (ending.status, ending.signal) == ("stopped", None)
-    assert [file.name for file in run.checkpoints()] == ["step-00000001.pt"]
+    assert steps(run) == [1, 0]
 
 
 def test_the_next_free_folder_is_above_all_that_exist(tmp_path):
