@@ -4,8 +4,8 @@ At every logged look it measures the size of three signs over the steps since th
 
     max |energy gap|      max force norm      max |particle|
 
-Exploding is a sign that is not finite, at once, or one above `factor` × its running median, `patience` looks in a
-row. The run then goes back to its last healthy checkpoint (bank, optimisers and average with it), learning rates
+Exploding is a number that is not finite, at once, or a sign above `factor` × its running median, `patience` looks in
+a row. The run then goes back to its last healthy checkpoint (bank, optimisers and average with it), learning rates
 shrink, and it goes on; after `max_rollbacks` it stops as `Diverged`. No number is edited: a run that the guard never
 took back is bitwise the run without it.
 
@@ -30,6 +30,7 @@ class Guard:
     factor, patience: exploding is `factor` × the running median, `patience` looks in a row.
     window, warm_up: the median is over the last `window` healthy looks; before `warm_up` of them size is not judged
         by it.
+    min_gap: while the energy gap is below so many nats neither it nor the force explodes: energies wake up, too.
     max_gap: an energy gap that is too large from the first look on, in nats.
     shrink, max_rollbacks: of the learning rates at every rollback, and how often. Past the last: Diverged.
     flat_after, flat_spread: from that step on an energy is flat, which is told once, when over a look neither the
@@ -40,6 +41,7 @@ class Guard:
     patience: int = 2
     window: int = 50
     warm_up: int = 5
+    min_gap: float = 10.0
     max_gap: float = 1e5
     shrink: float = 0.3
     max_rollbacks: int = 3
@@ -47,10 +49,15 @@ class Guard:
     flat_spread: float = 0.05
 
     def __post_init__(self) -> None:
-        if not (self.factor > 1 and self.max_gap > 0 and 0 < self.shrink < 1 and self.flat_spread >= 0):
+        if not (
+            self.factor > 1
+            and self.max_gap > self.min_gap >= 0
+            and 0 < self.shrink < 1
+            and self.flat_spread >= 0
+        ):
             raise ValueError(
-                f"a guard needs factor above 1, max_gap above 0, shrink in (0, 1) and flat_spread from 0, not"
-                f" {self.factor}, {self.max_gap}, {self.shrink} and {self.flat_spread}"
+                f"a guard needs factor above 1, max_gap above min_gap, shrink in (0, 1), flat_spread from 0, not"
+                f" {self.factor}, {self.max_gap} and {self.min_gap}, {self.shrink}, {self.flat_spread}"
             )
         if min(self.patience, self.window, self.warm_up) < 1 or min(self.max_rollbacks, self.flat_after) < 0:
             raise ValueError(
@@ -95,10 +102,13 @@ class Health:
         return Verdict(suspect, exploding=self.num_alarms >= self.guard.patience)
 
     def _suspect(self, now: dict[str, float]) -> str | None:
-        if now.get("energy_gap", 0) > self.guard.max_gap:
-            return f"an energy gap of {now['energy_gap']:.3g} nats"
+        gap = now.get("energy_gap", self.guard.max_gap)
+        if gap > self.guard.max_gap:
+            return f"an energy gap of {gap:.3g} nats"
         for name, size in now.items():
             past = self.sizes.get(name, [])
+            if gap < self.guard.min_gap and name != "particle":
+                continue
             if len(past) >= self.guard.warm_up and size > self.guard.factor * median(past):
                 return f"{name.replace('_', ' ')} {size:.3g}, {size / median(past):.3g} × its running median"
         return None
@@ -114,7 +124,7 @@ class Health:
         return (
             f"step {line['step']}: the energy is flat (gap at most {gap:.2g} nats, spread {spread:.2g}; force on"
             f" data {line['data_force_norm']:.2g}): particles feel no difference from data (KL-vanishing). Try a"
-            " smaller tau, a higher learning rate, a score that starts from He's normal law, or longer chains"
+            " smaller tau, another learning rate, a score that starts from He's normal law, or longer chains"
         )
 
     def may_roll_back(self) -> bool:

@@ -131,14 +131,14 @@ class Run:
         files = (self.path / "checkpoints").glob("step-*.pt")
         return sorted((file for file in files if file.stem[5:].isdigit()), key=step_of, reverse=True)
 
-    def load_checkpoint(self, *, passing: int | None = None) -> tuple[dict[str, Any] | None, list[str]]:
+    def load_checkpoint(self, *, below: int | None = None) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest readable state, None when there is no checkpoint, and a warning for each that is corrupt.
 
-        passing: a step whose checkpoint is taken only if there is no other. Corrupt files are removed, so that they do not crowd
+        below: take one of a step below this, where there is one. Corrupt files are removed, so that they do not crowd
         out good ones. Raises ValueError when all are.
         """
         found, warnings = self.checkpoints(), []
-        found = [file for file in found if step_of(file) != passing] or found
+        found = [file for file in found if below is None or step_of(file) < below] or found
         for file in found:
             try:
                 state = unpack_state(file.read_bytes())

@@ -218,7 +218,8 @@ class Session:
     def roll_back(self, verdict: Verdict) -> None:
         """Back to the last healthy checkpoint with smaller learning rates; Diverged where that cannot help.
 
-        A checkpoint from which the run exploded twice is dropped for the one before: it was not healthy after all.
+        Where the run got no farther than before its last rollback, it goes back past that one's checkpoint, which was
+        not healthy after all.
         """
         run, trainer, health = self.run, self.trainer, self.health
         what = f"{_short(self.line)} ({verdict.suspect}); {_cause(self.line, trainer)}"
@@ -231,7 +232,8 @@ class Session:
             )
             raise Diverged(f"training diverged at step {failed_at}: {what}{tried}")
         lr_scale = trainer.lr_scale * health.guard.shrink
-        state, warnings = run.load_checkpoint(passing=before[-1]["to"] if before else None)
+        again = bool(before) and failed_at <= before[-1]["step"]
+        state, warnings = run.load_checkpoint(below=before[-1]["to"] if again else None)
         self.load(state)
         self.clock, trainer.lr_scale = Clock(seconds), lr_scale
         told = (
