@@ -184,6 +184,12 @@ def _train_parser(reference: str, recipe: RecipeFunction, record: dict[str, Any]
         )
     parser.add_function_arguments(recipe, as_positional=False)
     if record:
+        gone = record["arguments"].keys() - inspect.signature(recipe).parameters.keys()
+        if gone:
+            raise ValueError(
+                f"the recipe no longer takes the arguments that the run was made with: it has no {min(gone)} now;"
+                " go back to the recipe as it was, or start a new run with another --out"
+            )
         parser.set_defaults(record["arguments"])
     return parser
 

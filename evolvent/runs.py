@@ -65,7 +65,12 @@ class Run:
             device
         )
         run = cls(path, lock, record)
-        run.mark("running")
+        try:
+            run.mark("running")
+        except BaseException:
+            run.discard()
+            run.close()
+            raise
         return run
 
     @classmethod

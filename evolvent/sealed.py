@@ -25,7 +25,11 @@ def pack_state(state: dict[str, Any]) -> bytes:
     """Tensors and plain containers as a sealed archive."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    archive = buffer.getvalue()
+    return seal(buffer.getvalue())
+
+
+def seal(archive: bytes) -> bytes:
+    """A zip archive without a comment, with its sum as its comment."""
     comment = MARK + hashlib.sha256(archive).hexdigest().encode()
     # A zip archive ends with the length of its comment, two bytes that are 0 here, and the comment.
     return archive[:-2] + struct.pack("<H", len(comment)) + comment
