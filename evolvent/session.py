@@ -144,6 +144,7 @@ class Session:
         run.mark("running", error=None, sessions_begun_at_step=begun_at, **facts)
         if state is None:
             self.save_checkpoint()
+        self.save_model()  # a process may be killed between a checkpoint and its model
         self.show.begin(trainer.step, trainer.schedule.num_steps)
 
     def advance(self, max_minutes: float | None, signals: list[int]) -> None:
@@ -195,6 +196,11 @@ class Session:
             self.show.say(f"step {self.trainer.step}: {verdict.suspect}" + ("" if last else "; not saved"))
         if last or not verdict.suspect:
             self.save_checkpoint()
+            self.save_model()
+
+    def save_model(self) -> None:
+        """The averaged weights; before the first step there is nothing to draw from."""
+        if self.trainer.step:
             self.run.save_model(self.trainer.step, self.trainer.averaged)
 
     def save_checkpoint(self) -> None:
@@ -244,6 +250,7 @@ class Session:
         health.rollbacks = [*before, rollback]
         # In this order a process that is killed in between goes on from here, or does all of it again.
         self.save_checkpoint()
+        self.save_model()
         run.drop_checkpoints(above=trainer.step)
         run.cut_log(trainer.step)
         for sentence in (*warnings, told):
