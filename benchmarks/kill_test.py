@@ -22,10 +22,10 @@ from evolvent.data.toys import Ring
 from evolvent.recipes.toys import PlaneScore
 
 
-def killed(num_steps: int = 400, lr: float = 1e-3) -> Experiment:
+def killed(num_steps: int = 1500, lr: float = 1e-3) -> Experiment:
     energy = Energy(PlaneScore(), Gaussian((2,), std=2.0))
     learner = GCN(energy, Persistent(energy.reference, 256), Langevin(0.005, 5))
-    schedule = Schedule(num_steps, 32, {"energy": Adam(lr)}, log_every=5, picture_every=100, checkpoint_every=10)
+    schedule = Schedule(num_steps, 32, {"energy": Adam(lr)}, log_every=5, picture_every=500, checkpoint_every=10)
     return Experiment(learner, Ring, schedule)
 """
 
@@ -66,7 +66,7 @@ def main() -> int:
     while kills.total() < arguments.num_kills and time.monotonic() - begun < 60 * arguments.minutes:
         process = start(out, run)
         try:
-            code = process.wait(timeout=chance.uniform(0, seconds))
+            code = process.wait(timeout=chance.uniform(0, seconds / 3))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
