@@ -31,7 +31,7 @@ class Guard:
     window, warm_up: the median is over the last `window` healthy looks; before `warm_up` of them size is not judged
         by it.
     min_gap: while the energy gap is below so many nats neither it nor the force explodes: energies wake up, too.
-    max_gap: an energy gap that is too large from the first look on, in nats.
+    max_gap: an energy gap that is too large from the first look on, in nats; healthy textures reach 1e4.
     shrink, max_rollbacks: of the learning rates at every rollback, and how often. Past the last: Diverged.
     flat_after, flat_spread: from that step on an energy is flat, which is told once, when over a look neither the
         energy gap nor its spread in the batch exceeds `flat_spread` nats.
@@ -42,7 +42,7 @@ class Guard:
     window: int = 50
     warm_up: int = 5
     min_gap: float = 10.0
-    max_gap: float = 1e5
+    max_gap: float = 1e6
     shrink: float = 0.3
     max_rollbacks: int = 3
     flat_after: int = 200

@@ -225,6 +225,7 @@ MISTAKES = {
     "train {my}:out": "keyword out, which is an option of every run",
     "train {my}:nothing": "must return an evolvent.Experiment",
     "train {my}:points --max-minutes 0": "--max-minutes must be above 0",
+    "train {my}:points --guard perhaps": '--guard takes true or false, not "perhaps"',
     "train {my}:points --threads 0": "--threads must lie between 1 and",
     "train {my}:points --device tpu": "--device takes one of 'auto', 'cpu', 'cuda'",
     "train --resume": "--resume needs --out DIR",

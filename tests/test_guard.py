@@ -75,7 +75,7 @@ def test_particles_and_forces_explode_as_gaps_do():
 
 
 def test_the_first_look_already_knows_an_absurd_gap():
-    assert health([2e5])[1].suspect
+    assert health([2e6])[1].suspect
 
 
 @pytest.mark.parametrize("guard", [None, Guard()])
@@ -119,6 +119,17 @@ def test_what_explodes_is_brought_back_by_smaller_rates_and_finishes(tmp_path):
     assert record["guard"]["shrink"] == 1e-3
     gaps = [abs(entry["energy_gap"]) for entry in read_lines(run.path / "log.jsonl") if "energy_gap" in entry]
     assert max(gaps) < 10
+
+
+def test_a_flat_energy_is_reported_once_on_the_terminal_and_in_the_log(tmp_path):
+    heard, t = Heard(), trainer(lr=1e-9, num_steps=30, log_every=5, guard=Guard(flat_after=10))
+    torch.nn.init.zeros_(t.learner.energy.net[2].weight)
+    with create(tmp_path / "run") as run:
+        train(run, t, show=heard)
+    warnings = [entry for entry in read_lines(run.path / "log.jsonl") if "warning" in entry]
+    assert [entry["step"] for entry in warnings] == [10]
+    assert heard.sentences == [warnings[0]["warning"]]
+    assert "flat" in heard.sentences[0]
 
 
 def test_without_a_guard_it_stops_as_diverged_when_a_number_is_not_finite(tmp_path):
