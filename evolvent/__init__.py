@@ -18,6 +18,7 @@ from evolvent.data.images import Images
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, linear, logistic
+from evolvent.guard import Guard
 from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
@@ -33,6 +34,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Cooperative", "Energy", "Experiment", "Fresh",
-    "Gaussian", "ImageNoise", "Images", "Langevin", "MultiGrid", "Noise", "Persistent", "Schedule", "Trainer",
+    "Gaussian", "Guard", "ImageNoise", "Images", "Langevin", "MultiGrid", "Noise", "Persistent", "Schedule", "Trainer",
     "Uniform", "draw", "linear", "logistic",
 ]  # fmt: skip

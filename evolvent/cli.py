@@ -1,8 +1,13 @@
 """The command line: train | sample | evaluate | report | recipes.
 
 Options are the typed keywords of a command (`commands`), or of the recipe that `train` runs. A user's mistake
-is one sentence on standard error and exit code 2, never a traceback; 1 is a run that diverged, 130 and 143 a
-run that was stopped by Ctrl-C or SIGTERM after it saved a checkpoint.
+is one sentence on standard error, never a traceback. Exit codes:
+
+    0     done
+    1     the run diverged, or memory ran out
+    2     a mistake in what was asked for, or a file or disk that refuses
+    124   --max-minutes are over; a checkpoint is saved (the code that timeout(1) gives)
+    130   stopped by Ctrl-C, and 143 by SIGTERM; a checkpoint is saved if training had begun
 """
 
 import argparse
@@ -10,6 +15,7 @@ import inspect
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +23,18 @@ import torch
 from rich.console import Console
 
 from evolvent.commands import COMMANDS, Device, settle_device
+from evolvent.guard import Guard
 from evolvent.options import Parser, parse
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
 from evolvent.runs import Run, next_free, read_record
-from evolvent.session import Ending
+from evolvent.session import Ending, Stopped, sigterm_raises
 from evolvent.session import train as train_session
 from evolvent.terminal import clock, open_console, table, vital_signs, watch
 from evolvent.trainer import Diverged, Trainer
 
 DEFAULT_RECIPE = next(iter(RECIPES))
+OUT_OF_TIME = 124
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         return _fail(str(error), 2)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted; every checkpoint that was saved is whole", 130)
+    except Stopped:
+        return _fail("stopped by SIGTERM outside training; every checkpoint that was saved is whole", 143)
     except SystemExit as leave:  # --help
         return int(leave.code or 0)
 
@@ -67,7 +77,8 @@ def _dispatch(words: list[str]) -> int:
         _print_usage()
         return 0
     if name == "train":
-        return train(words)
+        with sigterm_raises():
+            return train(words)
     if name not in COMMANDS:
         raise ValueError(f'there is no command "{name}": there are train, {", ".join(COMMANDS)}')
     command = COMMANDS[name]
@@ -106,19 +117,20 @@ def train(words: list[str]) -> int:
         "device": settle_device(values.device or (record["device"] if record else "auto")),
     }
     if record is None:
-        return _start(recipe, values.out or next_free(short_name(reference)), facts, values.max_minutes)
+        trainer = _trainer(recipe, facts, values.guard)
+        return _start(trainer, values.out or next_free(short_name(reference)), facts, values.max_minutes)
+    guard = record.get("guard") is not None if values.guard is None else values.guard
     _refuse_changes(record, facts)
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
         return 0
     with Run.open(values.out) as run:
         run.record["device"] = facts["device"]
-        return _train(run, _trainer(recipe, facts), values.max_minutes)
+        return _train(run, _trainer(recipe, facts, guard), values.max_minutes)
 
 
-def _start(recipe: RecipeFunction, out: Path | str, facts: dict[str, Any], max_minutes: float | None) -> int:
-    # The trainer first: a mistake in an option or a data path must not leave a run folder behind.
-    trainer = _trainer(recipe, facts)
+def _start(trainer: Trainer, out: Path | str, facts: dict[str, Any], max_minutes: float | None) -> int:
+    # The trainer is there first: a mistake in an option or a data path must not leave a run folder behind.
     with Run.create(out, **facts) as run:
         try:
             return _train(run, trainer, max_minutes)
@@ -128,10 +140,13 @@ def _start(recipe: RecipeFunction, out: Path | str, facts: dict[str, Any], max_m
             raise
 
 
-def _trainer(recipe: RecipeFunction, facts: dict[str, Any]) -> Trainer:
+def _trainer(recipe: RecipeFunction, facts: dict[str, Any], guard: bool | None) -> Trainer:
+    """The recipe's trainer; with guard True or False in place of what its schedule says."""
     experiment = build(recipe, facts["arguments"], seed=facts["seed"])
-    data = experiment.data()
-    return Trainer(experiment.learner, data, experiment.schedule, seed=facts["seed"], device=facts["device"])
+    data, schedule = experiment.data(), experiment.schedule
+    if guard is not None:
+        schedule = replace(schedule, guard=(schedule.guard or Guard()) if guard else None)
+    return Trainer(experiment.learner, data, schedule, seed=facts["seed"], device=facts["device"])
 
 
 def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
@@ -147,7 +162,7 @@ def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
         f"stopped {why} at step {trainer.step} of {trainer.schedule.num_steps}:"
         f" go on with `evolvent train --resume --out {run.path}`"
     )
-    return 128 + ending.signal if ending.signal else 0
+    return 128 + ending.signal if ending.signal else OUT_OF_TIME
 
 
 def _train_parser(reference: str, recipe: RecipeFunction, record: dict[str, Any] | None) -> Parser:
@@ -156,6 +171,9 @@ def _train_parser(reference: str, recipe: RecipeFunction, record: dict[str, Any]
     parser.add_argument("--out", type=str | None, help="the run's folder (default: runs/RECIPE-N)")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, bitwise")
     parser.add_argument("--max_minutes", type=float | None, help="stop with a checkpoint after so long")
+    parser.add_argument(
+        "--guard", type=bool | None, help="take the run back when it explodes (default: the recipe's, true)"
+    )
     parser.add_argument("--device", type=Device | None, help="auto (the GPU if there is one), cpu or cuda")
     parser.add_argument("--seed", type=int | None, help="of weights, data and noise (default: 0)")
     parser.add_argument("--threads", type=int | None, help="CPU threads (default: torch's choice)")
@@ -166,6 +184,12 @@ def _train_parser(reference: str, recipe: RecipeFunction, record: dict[str, Any]
         )
     parser.add_function_arguments(recipe, as_positional=False)
     if record:
+        gone = record["arguments"].keys() - inspect.signature(recipe).parameters.keys()
+        if gone:
+            raise ValueError(
+                f"the recipe no longer takes the arguments that the run was made with: it has no {min(gone)} now;"
+                " go back to the recipe as it was, or start a new run with another --out"
+            )
         parser.set_defaults(record["arguments"])
     return parser
 

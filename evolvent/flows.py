@@ -36,11 +36,13 @@ def logistic(difference: PerPoint) -> Scalar:
 
 
 class Cost(NamedTuple):
-    """The loss of one update and the two numbers that tell how it fares."""
+    """The loss of one update and the numbers that tell how it fares."""
 
     loss: Scalar
     energy_gap: Scalar
     """mean Φ(particles) − mean Φ(data): 0 when the energy no longer tells them apart."""
+    gap_spread: Scalar
+    """Standard deviation of Φ(particle) − Φ(data) over the batch: 0 under a flat energy alone."""
     kinetic: Scalar
     """mean ‖∇Φ‖² over both ends of the action; 0 under the KL flow, which does not look at it."""
 
@@ -58,8 +60,9 @@ class KL:
             )
         # One pass over both: the score has no layer that mixes the points of a batch.
         at_data, at_particles = energy.potential(torch.cat([data, evolution.end])).chunk(2)
-        gap = (at_particles - at_data).detach().mean()
-        return Cost(self.contrast(at_data - at_particles), gap, torch.zeros_like(gap))
+        gaps = (at_particles - at_data).detach()
+        spread = gaps.std(correction=0)
+        return Cost(self.contrast(at_data - at_particles), gaps.mean(), spread, torch.zeros_like(spread))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ class JKO(KL):
         other = evolution.start if self.ends == "path" else data
         few = max(1, round(self.share * len(data)))
         kinetic = self.kinetic(energy, torch.cat([other[:few], evolution.end[:few]]))
-        return Cost(cost.loss + self.tau / 2 * kinetic, cost.energy_gap, kinetic.detach())
+        return cost._replace(loss=cost.loss + self.tau / 2 * kinetic, kinetic=kinetic.detach())
 
     @staticmethod
     def kinetic(energy: Energy, ends: Points) -> Scalar:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evolvent.noise import Noise
 from evolvent.reference import Reference
-from evolvent.shapes import Points
+from evolvent.shapes import Points, Scalar
 
 Slots = Int64[Tensor, " batch"]
 
@@ -32,6 +32,10 @@ class Particles(nn.Module):
     def commit(self, slots: Slots, x: Points) -> None:
         """Take the evolved particles back."""
 
+    def signs(self) -> dict[str, Scalar]:
+        """Vital signs of the birthplace itself."""
+        return {}
+
 
 class Fresh(Particles):
     """Every chain starts anew from the reference."""
@@ -44,7 +48,8 @@ class Persistent(Particles):
     """A bank of chains that go on from step to step (persistent contrastive divergence; Tieleman 2008).
 
     A share `rebirth` of the chains handed out starts anew from the reference (Du & Mordatch 2019), which keeps
-    the bank from ageing. `num_slots` is the size of the bank; a batch may not be larger.
+    the bank from ageing. `num_slots` is the size of the bank; a batch may not be larger. A chain's age is how many
+    times it evolved since its birth.
     """
 
     def __init__(self, reference: Reference, num_slots: int, *, rebirth: float = 0.02) -> None:
@@ -55,6 +60,7 @@ class Persistent(Particles):
             raise ValueError(f"rebirth is a share between 0 and 1, not {rebirth}")
         self.rebirth = rebirth
         self.register_buffer("bank", reference.sample(num_slots, Noise()))
+        self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.int64))
 
     def start(self, num: int, noise: Noise) -> tuple[Points, Slots]:
         if num > len(self.bank):
@@ -62,8 +68,13 @@ class Persistent(Particles):
         # The largest of as many uniforms: distinct slots, without leaving the device.
         slots = noise.uniform(len(self.bank)).topk(num).indices
         reborn = noise.uniform(num) < self.rebirth
+        self.ages[slots] = self.ages[slots].masked_fill(reborn, 0)
         rows = reborn.view(-1, *[1] * len(self.reference.event_shape))
         return torch.where(rows, self.reference.sample(num, noise), self.bank[slots]), slots
 
     def commit(self, slots: Slots, x: Points) -> None:
         self.bank[slots] = x.detach()
+        self.ages[slots] += 1
+
+    def signs(self) -> dict[str, Scalar]:
+        return {"bank_age": self.ages.float().mean()}

@@ -75,12 +75,20 @@ def plane(
 
 
 def curves(lines: Sequence[Mapping[str, float]], keys: Sequence[str]) -> Image.Image:
-    """One panel a key over the steps of a log (mappings with "step" and some of the keys)."""
+    """One panel a key over the steps of a log (mappings with "step" and some of the keys).
+
+    The band is from key@min to key@max, the extremes over the steps between two lines, where the log has them.
+    """
     columns = min(3, len(keys))
     figure, panels = _figure(len(keys), width=4.2 * columns, height=2.8 * math.ceil(len(keys) / columns))
     for axes, key in zip(panels, keys, strict=True):
         known = [(line["step"], line[key]) for line in lines if key in line]
         axes.plot(*zip(*known, strict=True), linewidth=1.2)
+        ends = [
+            (line["step"], line[f"{key}@min"], line[f"{key}@max"]) for line in lines if f"{key}@max" in line
+        ]
+        if ends:
+            axes.fill_between(*zip(*ends, strict=True), alpha=0.2, linewidth=0)
         axes.set(title=key.replace("_", " "), xlabel="step")
         axes.grid(alpha=0.3)
     return _render(figure)

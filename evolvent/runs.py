@@ -3,32 +3,34 @@
     run.json             what was run (recipe, arguments, seed, commit, versions, machine), how it ended
     log.jsonl            one JSON object a line: step, seconds, losses, vital signs
     samples/             the particles over time; samples.png at the end
-    checkpoints/         the last three states of the trainer: resuming one is bitwise going straight on
+    checkpoints/         states that were looked at and found healthy, the last three and one a quarter of the run:
+                         resuming the newest is bitwise going straight on
     model.safetensors    the averaged weights and what rebuilds them: this file alone can be sampled from
     scores.jsonl         what `evolvent evaluate` found
 
-Every file but the logs is written whole or not at all, and one process at a time holds the folder.
+Every file but the logs is written whole or not at all, what is trained carries its checksum (`sealed`), and one
+process at a time holds the folder. Nothing in it depends on where it lies.
 """
 
+import errno
 import fcntl
 import io
 import json
 import os
 import platform
 import subprocess
-import zipfile
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from evolvent.files import write_whole
+from evolvent.sealed import pack_state, pack_weights, unpack_state, unpack_weights
 
 NUM_CHECKPOINTS = 3
 RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}
@@ -63,7 +65,12 @@ class Run:
             device
         )
         run = cls(path, lock, record)
-        run.mark("running")
+        try:
+            run.mark("running")
+        except BaseException:
+            run.discard()
+            run.close()
+            raise
         return run
 
     @classmethod
@@ -105,31 +112,46 @@ class Run:
         kept = [line for line in read_lines(self.path / "log.jsonl") if line["step"] <= step]
         write_whole(self.path / "log.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
-    def save_checkpoint(self, step: int, state: dict[str, Any]) -> None:
-        """Write the state (tensors and plain containers) and drop all but the newest three."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        write_whole(self.path / "checkpoints" / f"step-{step:08d}.pt", buffer.getvalue())
-        for old in self.checkpoints()[NUM_CHECKPOINTS:]:
+    def save_checkpoint(self, step: int, state: dict[str, Any], *, milestones: Sequence[int] = ()) -> None:
+        """Write the state (tensors and plain containers); drop all but the newest three and the milestones.
+
+        A milestone is the first checkpoint at or past one of the steps `milestones`.
+        """
+        write_whole(self.path / "checkpoints" / f"step-{step:08d}.pt", pack_state(state))
+        files = self.checkpoints()
+        kept = {*files[:NUM_CHECKPOINTS]}
+        for milestone in milestones:
+            kept |= {*[file for file in files if step_of(file) >= milestone][-1:]}
+        for old in {*files} - kept:
             old.unlink()
+
+    def drop_checkpoints(self, *, above: int) -> None:
+        """Remove the checkpoints past a step: what they hold was not healthy after all."""
+        for file in self.checkpoints():
+            if step_of(file) > above:
+                file.unlink()
 
     def checkpoints(self) -> list[Path]:
         """The checkpoint files, newest first."""
-        return sorted((self.path / "checkpoints").glob("step-*.pt"), reverse=True)
+        files = (self.path / "checkpoints").glob("step-*.pt")
+        return sorted((file for file in files if file.stem[5:].isdigit()), key=step_of, reverse=True)
 
-    def load_checkpoint(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest readable state, None when none was ever written, and a warning for each that is corrupt.
+    def load_checkpoint(self, *, below: int | None = None) -> tuple[dict[str, Any] | None, list[str]]:
+        """The newest readable state, None when there is no checkpoint, and a warning for each that is corrupt.
 
-        Corrupt files are removed, so that they do not crowd out good ones. Raises ValueError when all are.
+        below: take one of a step below this, where there is one. Corrupt files are removed, so that they do not crowd
+        out good ones. Raises ValueError when all are.
         """
         found, warnings = self.checkpoints(), []
+        found = [file for file in found if below is None or step_of(file) < below] or found
         for file in found:
-            # A damaged archive raises anything from EOFError to UnicodeDecodeError.
             try:
-                state = read_checkpoint(file)
-            except Exception as error:
-                kind = type(error).__name__
-                warnings.append(f"checkpoint {file} cannot be read ({kind}) and is passed over")
+                state = unpack_state(file.read_bytes())
+            except OSError:  # a disk that fails is not a file that is damaged
+                raise
+            except Exception as error:  # a sealed archive may still hold what is no state
+                reason = str(error) if type(error) is ValueError else type(error).__name__
+                warnings.append(f"checkpoint {file} cannot be read ({reason}) and is passed over")
                 continue
             for damaged in found[: len(warnings)]:
                 damaged.unlink()
@@ -154,25 +176,21 @@ class Run:
             "step": str(step),
             "evolvent": version_of("evolvent"),
         }
-        write_whole(self.path / MODEL, save(weights, metadata))
+        write_whole(self.path / MODEL, pack_weights(weights, metadata))
 
     def picture_path(self, step: int) -> Path:
         """Where the particles of `step` are shown."""
         return self.path / "samples" / f"step-{step:08d}.png"
 
 
-def read_checkpoint(file: Path) -> dict[str, Any]:
-    """The state in a checkpoint file, on the CPU; whatever is wrong with it raises."""
-    # torch reads tensors past the archive's checksums: a flipped bit would load as a weight.
-    with zipfile.ZipFile(file) as archive:
-        if damaged := archive.testzip():
-            raise ValueError(f"{damaged} fails its checksum")
-    return torch.load(file, map_location="cpu", weights_only=True)
+def step_of(file: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(file.stem.removeprefix("step-"))
 
 
 def is_bank(name: str) -> bool:
-    """Whether a state_dict entry holds particles and not weights."""
-    return name.rpartition(".")[2] == "bank"
+    """Whether a state_dict entry holds particles, or their ages, and not weights."""
+    return name.rpartition(".")[2] in ("bank", "ages")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -199,11 +217,9 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         )
         raise ValueError(f"{file} cannot be sampled from: {reason}")
     try:
-        with safetensors.safe_open(file, framework="pt") as archive:
-            metadata = archive.metadata() or {}
-            weights = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} is not a safetensors file, or is damaged ({error})") from error
+        weights, metadata = unpack_weights(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file} {error}") from error
     if not {"recipe", "arguments", "step"} <= metadata.keys():
         raise ValueError(f"{file} was not written by evolvent: its header names no recipe")
     return weights, metadata
@@ -228,14 +244,30 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
-    """Add one JSON object to a .jsonl file."""
-    with path.open("a") as file:
-        file.write(json.dumps(line) + "\n")
+    """Add one JSON object to a .jsonl file: all of the line, or on a full disk nothing."""
+    content = (json.dumps(line) + "\n").encode()
+    with path.open("ab", buffering=0) as file:
+        length = file.tell()
+        try:
+            if file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = str(path)
+            with suppress(OSError):
+                os.truncate(path, length)
+            raise
 
 
 def hold(path: Path) -> io.IOBase:
     """Take the folder for this process; the system lets it go when the process ends, however it ends."""
-    lock = (path / ".lock").open("w")
+    try:
+        lock = (path / ".lock").open("w")
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror}): a run needs a folder of its own that can be;"
+            " copy it to one to go on with it"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

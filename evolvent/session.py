@@ -1,6 +1,7 @@
 """One training session: the trainer's steps, and what a run folder and a person see of them.
 
     advance ─► at the schedule's clocks: look (one read of the device) ─► log, picture, checkpoint
+       └──◄── or back to the last checkpoint, with smaller learning rates (guard)
 
 Nothing that has diverged is ever saved: the numbers are looked at before every picture and every checkpoint.
 A session that is cut short (time, Ctrl-C, SIGTERM) leaves a checkpoint, and going on from it is bitwise going
@@ -13,19 +14,21 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from evolvent import pictures
+from evolvent.guard import Health, Verdict, likely_cause
 from evolvent.learners.update import Update
-from evolvent.runs import Run
+from evolvent.runs import Run, read_lines
 from evolvent.sampling import draw
 from evolvent.shapes import Points
-from evolvent.trainer import Diverged, Trainer
+from evolvent.trainer import Diverged, Trainer, reseed
 
 MAX_TILES = 64
 """How many images a picture shows at most."""
@@ -78,78 +81,231 @@ class Clock:
         return self.before + self.session()
 
 
+class Stopped(BaseException):
+    """SIGTERM outside the loop of training, where there is nothing to be saved."""
+
+
 def train(
     run: Run, trainer: Trainer, *, max_minutes: float | None = None, show: Watcher | None = None
 ) -> Ending:
     """Take `trainer` from the run's newest checkpoint, if there is one, to the end of its schedule.
 
     Raises Diverged, after marking the run so, when a loss, a vital sign, a parameter or a particle is not
-    finite.
+    finite, or the vital signs explode, and the schedule's guard has no rollback left.
     """
-    show = show or Watcher()
+    session = Session(run, trainer, show or Watcher())
     try:
-        clock = Clock(resume(run, trainer, show))
-        begun_at = [*run.record.get("sessions_begun_at_step", []), trainer.step]
-        run.mark("running", error=None, sessions_begun_at_step=begun_at)
-        show.begin(trainer.step, trainer.schedule.num_steps)
+        session.begin()
         with caught_signals() as signals:
-            line = _advance(run, trainer, clock, show, max_minutes, signals)
-            seconds = clock.run()
+            session.advance(max_minutes, signals)
+            seconds = session.clock.run()
             if trainer.finished:
                 _show_samples(run, trainer)
-        if not trainer.finished:
-            run.mark("stopped", step=trainer.step, seconds=seconds)
-            return Ending("stopped", signals[0] if signals else None, seconds, line)
-        run.mark("finished", step=trainer.step, seconds=seconds)
-        return Ending("finished", None, seconds, line)
+        status = "finished" if trainer.finished else "stopped"
+        run.mark(status, step=trainer.step, seconds=seconds)
+        number = signals[0] if signals and not trainer.finished else None
+        return Ending(status, number, seconds, session.line)
     except Diverged as error:
         run.mark("diverged", step=trainer.step, error=str(error))
         raise
-    except BaseException:  # a terminal that is gone leaves by SystemExit
+    except BaseException as error:  # a terminal that is gone leaves by SystemExit
+        stopped = isinstance(error, KeyboardInterrupt | Stopped)
+        facts = {} if stopped else {"error": traceback.format_exc()}
         with suppress(OSError):  # on a full disk there is nothing left to mark
-            run.mark("failed", step=trainer.step, error=traceback.format_exc())
+            run.mark("stopped" if stopped else "failed", step=trainer.step, **facts)
         raise
     finally:
-        show.end()
+        session.show.end()
 
 
-def resume(run: Run, trainer: Trainer, show: Watcher) -> float:
-    """Load the newest readable checkpoint into `trainer`; the run's training time so far, in seconds."""
-    state, warnings = run.load_checkpoint()
-    if state is not None:
+class Session:
+    """One sitting of a run: it loads, advances, looks, saves, and goes back when the guard says so."""
+
+    def __init__(self, run: Run, trainer: Trainer, show: Watcher) -> None:
+        self.run, self.trainer, self.show = run, trainer, show
+        self.health = Health(trainer.schedule.guard)
+        self.clock, self.line = Clock(0.0), {}
+
+    def begin(self) -> None:
+        """Load the newest readable checkpoint, or make the first one: a run can always be taken back."""
+        run, trainer = self.run, self.trainer
+        state, warnings = run.load_checkpoint()
+        if state is None:
+            _refuse_to_start_over(run)
+        else:
+            self.load(state)
+        run.cut_log(trainer.step)
+        self.tell_last_rollback()
+        for warning in warnings:
+            self.warn(f"{warning}; going on from step {trainer.step}")
+        guard = trainer.schedule.guard
+        facts = {"guard": guard and asdict(guard), "rollbacks": self.health.rollbacks}
+        begun_at = [*run.record.get("sessions_begun_at_step", []), trainer.step]
+        run.mark("running", error=None, sessions_begun_at_step=begun_at, **facts)
+        if state is None:
+            self.save_checkpoint()
+        self.save_model()  # a process may be killed between a checkpoint and its model
+        self.show.begin(trainer.step, trainer.schedule.num_steps)
+
+    def advance(self, max_minutes: float | None, signals: list[int]) -> None:
+        """Steps, until the schedule ends, time runs out or a signal comes."""
+        trainer, schedule, stop = self.trainer, self.trainer.schedule, False
+        while not (stop or trainer.finished):
+            update = trainer.advance()
+            step, last = trainer.step, trainer.finished
+            stop = bool(signals) or (max_minutes is not None and self.clock.session() > 60 * max_minutes)
+            logged = last or step == 1 or step % schedule.log_every == 0
+            pictured = last or step % schedule.picture_every == 0
+            saved = last or stop or step % schedule.checkpoint_every == 0
+            self.show.step(step)
+            if not (logged or pictured or saved):
+                continue
+            verdict = self.look(update, logged=logged)
+            if verdict.exploding:
+                self.roll_back(verdict)
+                continue
+            if logged:
+                self.log()
+            if pictured:
+                _save_picture(update.particles, trainer, trainer.learner, self.run.picture_path(step))
+            if saved:
+                self.save(verdict, last=last)
+
+    def look(self, update: Update, *, logged: bool) -> Verdict:
+        """Read the vital signs since the last logged look, and judge them."""
+        tensors = (*self.trainer.learner.parameters(), update.particles)
+        finite = torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all()
+        now = {"step": self.trainer.step, "seconds": round(self.clock.run(), 3)}
+        self.line = now | self.trainer.signs.read()
+        return self.health.examine(self.line, finite=bool(finite), logged=logged)
+
+    def log(self) -> None:
+        self.run.log(self.line)
+        self.show.line(self.line)
+        self.trainer.signs.clear()
+        if sentence := self.health.flat(self.line):
+            self.warn(sentence)
+
+    def warn(self, sentence: str) -> None:
+        self.run.log({"step": self.trainer.step, "warning": sentence})
+        self.show.say(sentence)
+
+    def save(self, verdict: Verdict, *, last: bool) -> None:
+        """Keep a healthy state, and the last one; one that is suspect is told, and the checkpoint before stays."""
+        if verdict.suspect:
+            self.show.say(f"step {self.trainer.step}: {verdict.suspect}" + ("" if last else "; not saved"))
+        if last or not verdict.suspect:
+            self.save_checkpoint()
+            self.save_model()
+
+    def save_model(self) -> None:
+        """The averaged weights; before the first step there is nothing to draw from."""
+        if self.trainer.step:
+            self.run.save_model(self.trainer.step, self.trainer.averaged)
+
+    def save_checkpoint(self) -> None:
+        state = {
+            "seconds": self.clock.run(),
+            "trainer": self.trainer.state_dict(),
+            "health": self.health.state_dict(),
+        }
+        self.run.save_checkpoint(self.trainer.step, state, milestones=self.trainer.schedule.milestones())
+
+    def load(self, state: dict[str, Any]) -> None:
+        """ValueError when the state is of another learner or another version."""
         try:
-            trainer.load_state_dict(state["trainer"])
-        except (RuntimeError, KeyError, ValueError) as error:
+            self.trainer.load_state_dict(state["trainer"])
+            self.health.load_state_dict(state["health"])
+            self.clock = Clock(state["seconds"])
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the checkpoint does not fit the recipe as it is now ({reason})") from error
-    run.cut_log(trainer.step)
-    for warning in warnings:
-        sentence = f"{warning}; going on from step {trainer.step}"
-        run.log({"step": trainer.step, "warning": sentence})
-        show.say(sentence)
-    return state["seconds"] if state else 0.0
 
+    def roll_back(self, verdict: Verdict) -> None:
+        """Back to the last healthy checkpoint with smaller learning rates; Diverged where that cannot help.
 
-def look(trainer: Trainer, update: Update) -> dict[str, float]:
-    """Losses and vital signs of an update, with one read of the device.
-
-    Raises Diverged if one of them, a parameter or a particle is not finite.
-    """
-    numbers = {f"loss_{name}": loss for name, loss in update.losses.items()} | update.stats
-    tensors = (*trainer.learner.parameters(), update.particles)
-    finite = torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all()
-    values = torch.stack(
-        [torch.as_tensor(value).detach().float() for value in (finite, *numbers.values())]
-    ).tolist()
-    line = dict(zip(numbers, values[1:], strict=True))
-    if not values[0] or not torch.tensor(values).isfinite().all():
-        signs = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in line.items())
-        where = "" if values[0] else " (a parameter or a particle is not finite)"
-        raise Diverged(
-            f"training diverged at step {trainer.step}: {signs}{where};"
-            " try a smaller learning rate or step size, or a larger tau"
+        Where the run got no farther than before its last rollback, it goes back past that one's checkpoint, which was
+        not healthy after all.
+        """
+        run, trainer, health = self.run, self.trainer, self.health
+        what = f"{_short(self.line)} ({verdict.suspect}); {_cause(self.line, trainer)}"
+        failed_at, seconds, before = trainer.step, self.clock.run(), health.rollbacks
+        if not health.may_roll_back() or not _last_data_are_finite(trainer):
+            tried = (
+                f" (after {len(before)} rollbacks to learning rates × {trainer.lr_scale:.3g})"
+                if before
+                else ""
+            )
+            raise Diverged(f"training diverged at step {failed_at}: {what}{tried}")
+        lr_scale = trainer.lr_scale * health.guard.shrink
+        again = bool(before) and failed_at <= before[-1]["step"]
+        state, warnings = run.load_checkpoint(below=before[-1]["to"] if again else None)
+        self.load(state)
+        self.clock, trainer.lr_scale = Clock(seconds), lr_scale
+        told = (
+            f"step {failed_at}: {what}. Back to step {trainer.step}, learning rates × {lr_scale:.3g}"
+            f" (rollback {len(before) + 1} of {health.guard.max_rollbacks})"
         )
-    return line
+        rollback = {"step": failed_at, "to": trainer.step, "lr_scale": lr_scale, "told": told}
+        health.rollbacks = [*before, rollback]
+        # In this order a process that is killed in between goes on from here, or does all of it again.
+        self.save_checkpoint()
+        self.save_model()
+        run.drop_checkpoints(above=trainer.step)
+        run.cut_log(trainer.step)
+        for sentence in (*warnings, told):
+            self.warn(sentence)
+        run.mark("running", rollbacks=health.rollbacks)
+
+    def tell_last_rollback(self) -> None:
+        """The last rollback's line, where the process was killed before it was logged."""
+        logged = [line.get("warning") for line in read_lines(self.run.path / "log.jsonl")]
+        if self.health.rollbacks and (told := self.health.rollbacks[-1]["told"]) not in logged:
+            self.warn(told)
+
+
+def _refuse_to_start_over(run: Run) -> None:
+    """ValueError when a run that made steps has lost its checkpoints."""
+    made = max([run.record.get("step", 0), *(line["step"] for line in read_lines(run.path / "log.jsonl"))])
+    if made:
+        raise ValueError(
+            f"{run.path} was at step {made} and has no checkpoint any more: restore its folder checkpoints from a"
+            " copy, or start anew in another folder with --out"
+        )
+
+
+def _last_data_are_finite(trainer: Trainer) -> bool:
+    """Whether the data of the last step were; drawn again, as they are a function of (seed, step)."""
+    reseed(trainer.seed, trainer.step - 1)
+    return bool(trainer.data.draw(trainer.schedule.batch_size).isfinite().all())
+
+
+def _short(line: dict[str, float]) -> str:
+    """The signs that a sentence has room for."""
+    names = [name for name in ("energy_gap", "force_norm", "energy_drop") if name in line]
+    names = names or [name for name in line if name.startswith("loss_") and "@" not in name]
+    return ", ".join(f"{name.replace('_', ' ')} {line[name]:.3g}" for name in names)
+
+
+def _cause(line: dict[str, float], trainer: Trainer) -> str:
+    return likely_cause(line) if _last_data_are_finite(trainer) else "the data of this step are not finite"
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Outside the loop of training SIGTERM raises Stopped, as Ctrl-C raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    usual = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 @contextmanager
@@ -175,32 +331,6 @@ def caught_signals() -> Iterator[list[int]]:
         yield caught
     finally:
         restore()
-
-
-def _advance(
-    run: Run, trainer: Trainer, clock: Clock, show: Watcher, max_minutes: float | None, signals: list[int]
-) -> dict[str, float]:
-    schedule, line = trainer.schedule, {}
-    stop = False
-    while not (stop or trainer.finished):
-        update = trainer.advance()
-        step, last = trainer.step, trainer.finished
-        stop = bool(signals) or (max_minutes is not None and clock.session() > 60 * max_minutes)
-        logged = last or step == 1 or step % schedule.log_every == 0
-        pictured = last or step % schedule.picture_every == 0
-        saved = last or stop or step % schedule.checkpoint_every == 0
-        show.step(step)
-        if logged or pictured or saved:
-            line = {"step": step, "seconds": round(clock.run(), 3)} | look(trainer, update)
-        if logged:
-            run.log(line)
-            show.line(line)
-        if pictured:
-            _save_picture(update.particles, trainer, trainer.learner, run.picture_path(step))
-        if saved:
-            run.save_checkpoint(step, {"seconds": clock.run(), "trainer": trainer.state_dict()})
-            run.save_model(step, trainer.averaged)
-    return line
 
 
 def _show_samples(run: Run, trainer: Trainer) -> None:

@@ -27,7 +27,8 @@ class Lines(Watcher):
         self.num_steps = num_steps
 
     def line(self, line: Mapping[str, float]) -> None:
-        self.first = self.first or line
+        if self.first is None or line["step"] < self.first["step"]:  # a run may be taken back
+            self.first = line
         words = [f"step {line['step']:>{len(str(self.num_steps))}}/{self.num_steps}", vital_signs(line)]
         steps, seconds = (line[key] - self.first[key] for key in ("step", "seconds"))
         if steps and seconds:

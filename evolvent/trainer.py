@@ -18,7 +18,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from evolvent.guard import Guard
 from evolvent.learners.update import Update
+from evolvent.signs import Signs
 
 Source = nn.Module
 """Data: `draw(num) -> Points` on the module's device, and `event_shape`."""
@@ -53,6 +55,7 @@ class Schedule:
         Python, no launches one by one. An update's tensors are then overwritten by the next update.
     sampling_batch_size: how many points are drawn at once; a sample is bitwise the same at the same number.
     *_every: in steps.
+    guard: what takes the run back when its vital signs explode; None to go on until a number is not finite.
     """
 
     num_steps: int
@@ -66,6 +69,7 @@ class Schedule:
     log_every: int = 20
     picture_every: int = 200
     checkpoint_every: int = 500
+    guard: Guard | None = field(default_factory=Guard)
 
     def __post_init__(self) -> None:
         every = ("log_every", "picture_every", "checkpoint_every")
@@ -76,6 +80,10 @@ class Schedule:
                 raise ValueError(f"{name} is too large: {getattr(self, name)}")
         if not (0 <= self.decay_from <= 1 and 0 <= self.averaging < 1):
             raise ValueError("decay_from must lie in [0, 1] and averaging in [0, 1)")
+
+    def milestones(self) -> list[int]:
+        """The quarters of the run, in steps: the first checkpoint at or past each is kept."""
+        return [math.ceil(self.num_steps * quarter / 4) for quarter in (1, 2, 3)]
 
     def lr_factor(self, step: int) -> float:
         """1, then falling linearly to 0 at the end of the run."""
@@ -101,7 +109,8 @@ class Experiment:
 class Trainer:
     """Trains `learner` on `data`: its state is a function of where it started, of the seed and of `step`.
 
-    It reseeds torch's global generator at every step.
+    It reseeds torch's global generator at every step. `lr_scale` multiplies every learning rate; `signs` gathers the
+    losses, the gradient's norm for each, and the learner's vital signs, until somebody reads and clears them.
     """
 
     def __init__(
@@ -114,6 +123,7 @@ class Trainer:
         device: torch.device | str = "cpu",
     ) -> None:
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
+        self.lr_scale, self.signs = 1.0, Signs()
         self.learner = learner.to(self.device)
         self.data = data.to(self.device)
         # What is not averaged is shared: a bank of particles exists once.
@@ -145,10 +155,12 @@ class Trainer:
         reseed(self.seed, self.step)
         update = self._differentiate()
         for name, optimiser in self.optimisers.items():
-            optimiser.param_groups[0]["lr"] = self.schedule.adam[name].lr * self.schedule.lr_factor(self.step)
+            lr = self.schedule.adam[name].lr * self.schedule.lr_factor(self.step)
+            optimiser.param_groups[0]["lr"] = lr * self.lr_scale
             optimiser.step()
         self.step += 1
         self._average()
+        self.signs.add({f"loss_{name}": loss for name, loss in update.losses.items()} | update.stats)
         return update
 
     def _draw_and_differentiate(self) -> Update:
@@ -157,13 +169,15 @@ class Trainer:
         bfloat16 = self.schedule.precision == "bfloat16" and self.device.type == "cuda"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             update = self.learner(self.data.draw(self.schedule.batch_size))
+        norms = {}
         for name, loss in update.losses.items():
             if not any(name == trained or name.startswith(f"{trained}.") for trained in self.optimisers):
                 raise ValueError(
                     f'nothing trains "{name}", which has a loss: schedule.adam names {list(self.optimisers)}'
                 )
             loss.backward(inputs=parameters_of(self.learner, name))
-        return update
+            norms[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
+        return update._replace(stats=update.stats | norms)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -175,6 +189,8 @@ class Trainer:
         return {
             "step": self.step,
             "seed": self.seed,
+            "lr_scale": self.lr_scale,
+            "signs": self.signs.state_dict(),
             "learner": self.learner.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
@@ -182,11 +198,15 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`. The seed is the saved run's: it is part of what that run is."""
-        self.step, self.seed = state["step"], state["seed"]
+        self.step, self.seed, self.lr_scale = state["step"], state["seed"], state["lr_scale"]
+        self.signs.load_state_dict(state["signs"], self.device)
         self.learner.load_state_dict(state["learner"])
         self.averaged.load_state_dict(state["averaged"])
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
+            for parameter, moments in optimiser.state.items():
+                if any(m.dim() and m.shape != parameter.shape for m in moments.values()):
+                    raise ValueError(f'the optimiser of "{name}" remembers parameters of another shape')
 
 
 class Captured:
@@ -219,6 +239,12 @@ def parameters_of(learner: nn.Module, name: str) -> list[nn.Parameter]:
     except AttributeError as error:
         there = ", ".join(child for child, _ in learner.named_children())
         raise ValueError(f'the learner has no submodule "{name}" to train; it has {there}') from error
+
+
+def gradient_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
+    """√Σ g² over the parameters that have a gradient."""
+    norms = torch._foreach_norm([p.grad for p in parameters if p.grad is not None])
+    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 def reseed(seed: int, step: int) -> None:

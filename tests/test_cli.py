@@ -80,7 +80,7 @@ def run(place):
 def stopped(place):
     """A run that ran out of time after its first step."""
     words = ["train", f"{place}/my.py:images", "--out", f"{place}/stopped", "--seed", "5"]
-    assert main([*words, "--max-minutes", "1e-9"]) == 0
+    assert main([*words, "--max-minutes", "1e-9"]) == 124
     return place / "stopped"
 
 
@@ -104,7 +104,7 @@ def test_a_run_of_a_recipe_in_a_file_leaves_all_its_files(run):
 
 def test_time_running_out_is_told_with_the_way_to_go_on(place, capsys):
     words = ["train", f"{place}/my.py:images", "--out", f"{place}/brief", "--max-minutes", "1e-9"]
-    assert main(words) == 0
+    assert main(words) == 124
     assert f"evolvent train --resume --out {place}/brief" in capsys.readouterr().out
 
 
@@ -225,6 +225,7 @@ MISTAKES = {
     "train {my}:out": "keyword out, which is an option of every run",
     "train {my}:nothing": "must return an evolvent.Experiment",
     "train {my}:points --max-minutes 0": "--max-minutes must be above 0",
+    "train {my}:points --guard perhaps": '--guard takes true or false, not "perhaps"',
     "train {my}:points --threads 0": "--threads must lie between 1 and",
     "train {my}:points --device tpu": "--device takes one of 'auto', 'cpu', 'cuda'",
     "train --resume": "--resume needs --out DIR",

@@ -1,68 +1,22 @@
 """The run folder: nothing half-written, one holder at a time, and resuming is going straight on, bitwise."""
 
 import json
-import os
 import signal
 
 import pytest
 import torch
-from torch import nn
+from tiny import ARGUMENTS, Heard, Interrupted, create, same, steps, timeless, trainer
 
 from evolvent.data.toys import Ring
-from evolvent.dynamics import Langevin
-from evolvent.energy import Energy
-from evolvent.learners.gcn import GCN
-from evolvent.particles import Persistent
-from evolvent.reference import Gaussian
 from evolvent.runs import Run, next_free, read_lines, read_model
-from evolvent.session import Watcher, train
-from evolvent.trainer import Adam, Diverged, Schedule, Trainer
-
-ARGUMENTS = {"num_steps": 12}
-
-
-class Heard(Watcher):
-    """Keeps what was said."""
-
-    def __init__(self):
-        self.sentences = []
-
-    def say(self, sentence):
-        self.sentences.append(sentence)
-
-
-class Interrupted(Ring):
-    """Sends this process a signal while data are drawn for the given step."""
-
-    def __init__(self, step, number):
-        super().__init__()
-        self.left, self.number = step, number
-
-    def draw(self, num):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), self.number)
-        return super().draw(num)
-
-
-def trainer(data=None, *, lr=1e-2, **clocks):
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1), nn.Flatten(0))
-    energy = Energy(net, Gaussian((2,)))
-    learner = GCN(energy, Persistent(energy.reference, 32), Langevin(0.1, 2))
-    clocks = {"num_steps": 12, "log_every": 1, "picture_every": 1000, "checkpoint_every": 3} | clocks
-    schedule = Schedule(batch_size=8, adam={"energy": Adam(lr)}, **clocks)
-    return Trainer(learner, data or Ring(), schedule, seed=3)
+from evolvent.session import train
+from evolvent.trainer import Diverged
 
 
 @pytest.fixture(autouse=True)
 def _no_pictures(monkeypatch):
     # A picture of the plane takes half a second and has its own tests.
     monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
-
-
-def create(path):
-    return Run.create(path, recipe="toy", arguments=ARGUMENTS, seed=3)
 
 
 def test_an_interrupted_and_resumed_run_equals_one_that_went_straight_on(tmp_path):
@@ -80,19 +34,6 @@ def test_an_interrupted_and_resumed_run_equals_one_that_went_straight_on(tmp_pat
     assert timeless(whole) == timeless(parts)
 
 
-def same(a, b):
-    """Bitwise equality of nested containers."""
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-
-
-def timeless(run):
-    return [line | {"seconds": 0} for line in read_lines(run.path / "log.jsonl")]
-
-
 def test_a_run_killed_between_checkpoints_takes_its_log_back_to_the_last_one(tmp_path):
     with create(tmp_path / "run") as run:
         for step in range(1, 9):
@@ -103,14 +44,10 @@ def test_a_run_killed_between_checkpoints_takes_its_log_back_to_the_last_one(tmp
     assert [line["step"] for line in read_lines(run.path / "log.jsonl")] == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_three_newest_checkpoints_are_kept(tmp_path):
+def test_the_three_newest_checkpoints_and_one_a_quarter_are_kept(tmp_path):
     with create(tmp_path / "run") as run:
-        train(run, trainer())
-    assert [file.name for file in run.checkpoints()] == [
-        "step-00000012.pt",
-        "step-00000009.pt",
-        "step-00000006.pt",
-    ]
+        train(run, trainer(num_steps=20, checkpoint_every=2))
+    assert steps(run) == [20, 18, 16, 10, 6]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])
@@ -141,7 +78,7 @@ def test_when_all_checkpoints_are_corrupt_the_run_is_not_started_over_in_silence
         train(run, trainer())
     for file in run.checkpoints():
         spoil(file, "truncated")
-    with Run.open(tmp_path / "run") as run, pytest.raises(ValueError, match="none of the 3 checkpoints"):
+    with Run.open(tmp_path / "run") as run, pytest.raises(ValueError, match="none of the 4 checkpoints"):
         train(run, trainer())
 
 
@@ -154,7 +91,7 @@ def test_a_diverged_run_says_so_and_saves_nothing_of_it(tmp_path):
         with pytest.raises(Diverged, match=r"diverged at step 8: .*energy gap nan.*force norm"):
             train(run, broken)
     assert run.record["status"] == "diverged"
-    assert [file.name for file in run.checkpoints()] == ["step-00000006.pt", "step-00000003.pt"]
+    assert steps(run) == [6, 3, 0]
 
 
 def test_an_error_of_the_recipe_is_kept_whole_in_the_record(tmp_path):
@@ -209,7 +146,7 @@ def test_time_runs_out_with_a_checkpoint(tmp_path):
     with create(tmp_path / "run") as run:
         ending = train(run, trainer(), max_minutes=1e-9)
     assert (ending.status, ending.signal) == ("stopped", None)
-    assert [file.name for file in run.checkpoints()] == ["step-00000001.pt"]
+    assert steps(run) == [1, 0]
 
 
 def test_the_next_free_folder_is_above_all_that_exist(tmp_path):

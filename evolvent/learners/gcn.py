@@ -40,7 +40,8 @@ class GCN(nn.Module):
         evolution = self.dynamics.evolve(self.energy, start, noise)
         self.particles.commit(slots, evolution.end)
         cost = self.flow(self.energy, data, evolution)
-        return Update({"energy": cost.loss}, evolution.end, vital_signs(cost, evolution))
+        signs = vital_signs(self.energy, data, evolution, cost) | self.particles.signs()
+        return Update({"energy": cost.loss}, evolution.end, signs)
 
     def sample(self, num: int, noise: Noise, stages: dict[str, Dynamics] | None = None) -> Points:
         """`num` chains from the reference; without the stage "image", the reference itself."""

@@ -62,7 +62,7 @@ class GGCN(nn.Module):
         evolution = self.evolve(hidden, births, noise)
         cost = self.flow(self.energy, data, evolution)
         losses = {"energy": cost.loss, "mapping": self.mapping_loss(self.energy, data, births, evolution)}
-        return Update(losses, evolution.end, vital_signs(cost, evolution))
+        return Update(losses, evolution.end, vital_signs(self.energy, data, evolution, cost))
 
     def evolve(self, hidden: Hidden, births: Points, noise: Noise) -> Evolution:
         """The stages of training, one record from birth to end."""

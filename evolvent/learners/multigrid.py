@@ -55,7 +55,7 @@ class MultiGrid(nn.Module):
             cost = self.flow(energy, coarse, evolution)
             losses[f"energies.{k}"] = cost.loss
             losses[f"mappings.{k}"] = self.mapping_loss(energy, coarse, births, evolution)
-            signs = vital_signs(cost, evolution)
+            signs = vital_signs(energy, coarse, evolution, cost)
             stats |= {f"{name}@{coarse.shape[-1]}": sign for name, sign in signs.items()}
             below = evolution.end
         return Update(losses, below, stats | signs)

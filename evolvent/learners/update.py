@@ -16,6 +16,7 @@ from typing import NamedTuple
 from torch import nn
 
 from evolvent.dynamics import Evolution
+from evolvent.energy import Energy, squared_norm
 from evolvent.flows import Cost
 from evolvent.shapes import Points, Scalar
 
@@ -31,15 +32,24 @@ class Update(NamedTuple):
     """Vital signs, cut from the graph."""
 
 
-def vital_signs(cost: Cost, evolution: Evolution) -> dict[str, Scalar]:
-    """Batch means of what a person watches: gap, force, dissipation, action, movement."""
+def vital_signs(energy: Energy, data: Points, evolution: Evolution, cost: Cost) -> dict[str, Scalar]:
+    """What a person watches, as batch means: gap, force, dissipation, action, movement, and how far particles lie.
+
+    Only the force on the data is computed for this, on an eighth of them.
+    """
+    some_data = data[: max(1, len(data) // 8)]
+    lowest, highest = evolution.end.aminmax()
     return {
         "energy_gap": cost.energy_gap,
+        "gap_spread": cost.gap_spread,
         "force_norm": evolution.force_norm.mean(),
+        "data_force_norm": squared_norm(energy.force(some_data)).sqrt().mean(),
         "energy_drop": evolution.energy_drop.mean(),
         "kinetic": cost.kinetic,
         "distance": evolution.distance.mean(),
         "acceptance": evolution.acceptance,
+        "particle_min": lowest,
+        "particle_max": highest,
     }
 
 
