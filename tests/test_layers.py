@@ -22,7 +22,9 @@ LAYERS = [
     {"runs"},
     {"session"},
     {"recipes"},
-    {"commands", "terminal", "options"},
+    {"terminal", "options", "drawing", "given", "remembering"},
+    {"evaluating"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

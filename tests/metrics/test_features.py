@@ -4,7 +4,7 @@ from skimage import data
 from torch import nn
 
 from evolvent.metrics import EffLite0, extract
-from evolvent.metrics.features import pretrained, to_input
+from evolvent.metrics.efflite0 import pretrained, to_input
 
 
 def pictures(n, *, channels=3, size=32, seed=0):
