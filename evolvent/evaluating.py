@@ -20,7 +20,14 @@ from evolvent.drawing import Device, Sampling, drawn, settle_device
 from evolvent.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract
-from evolvent.metrics.gauges import IMAGE_MEASURES, OF_MEMORY, POINT_MEASURES
+from evolvent.metrics.gauges import (
+    IMAGE_MEASURES,
+    KNOWN_OF_IMAGES,
+    KNOWN_OF_POINTS,
+    OF_MEMORY,
+    POINT_MEASURES,
+    check_measures,
+)
 from evolvent.metrics.inception import Inception
 from evolvent.metrics.memory import nearest
 from evolvent.metrics.scores import Score, judge_images, judge_points, shuffled
@@ -80,6 +87,8 @@ def evaluate(
     if out is not None and not out.endswith(".png"):
         raise ValueError(f"the picture of nearest images is a .png, not {out}")
     asked = None if measures is None else tuple(measures.split(","))
+    if asked is not None:
+        check_measures(asked, dict.fromkeys((*KNOWN_OF_IMAGES, *KNOWN_OF_POINTS)))
     module, code = (None, b"") if detector is None else find_detector(detector)
     sight = Sight(asked, module, Remembered(cache_folder(cache), code=code), settle_device(device))
     if is_trained(source):
@@ -176,7 +185,7 @@ def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, a
 
 def _print(scores: list[Score], case: Case, source: str) -> None:
     title = f"{short_name(case.saved.recipe)} at step {case.saved.step}" if case.saved else source
-    heads = ("measure", "value", "samples", "reference", "protocol", "resize", "real scores")
+    heads = ("measure", "value", "samples", "reference", "protocol", "resize", "floor")
     open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
     if case.given.note:
         print(case.given.note)

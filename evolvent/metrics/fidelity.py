@@ -56,7 +56,12 @@ def fidelity(
 
     Raises ValueError for k neighbours among k points or fewer, different widths or a number not finite.
     """
-    samples, real = check_points(samples, real, k=max(k_support, k_density))
+    samples, real = check_points(samples, real)
+    for k in (k_support, k_density):
+        if not 1 <= k < min(len(samples), len(real)):
+            raise ValueError(
+                f"{len(samples)} samples and {len(real)} data have no {k} neighbours each: more points or a k ≥ 1"
+            )
     ours, theirs = radii(samples, k_support), radii(real, k_support, k_density)
     precise, balls_round, recalled, held = [], [], 0, 0
     for first, last in pieces(len(samples), len(real)):
@@ -104,14 +109,15 @@ def squared_distances(x: Features, y: Features) -> Tensor:
     return x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
 
 
-def check_points(samples: Features, real: Features, *, k: int = 1) -> tuple[Features, Features]:
-    """Both in float64, round the mean of `real`: distances do not change, and the norms become small."""
+def check_points(samples: Features, real: Features) -> tuple[Features, Features]:
+    """Both in float64, round the mean of `real`: distances do not change, and the norms become small.
+
+    Raises ValueError for an empty side, different widths or a number that is not finite.
+    """
+    if min(len(samples), len(real)) == 0:
+        raise ValueError(f"{len(samples)} samples and {len(real)} data: nothing has no neighbours")
     if samples.shape[1] != real.shape[1]:
         raise ValueError(f"points of {samples.shape[1]} and of {real.shape[1]} numbers cannot be compared")
-    if not 1 <= k < min(len(samples), len(real)):
-        raise ValueError(
-            f"{len(samples)} samples and {len(real)} data have no {k} neighbours each: more points or a k ≥ 1"
-        )
     if not (samples.isfinite().all() and real.isfinite().all()):
         raise ValueError(
             "a point is not finite: it has no neighbours. Look at the samples before their score"

@@ -70,8 +70,8 @@ class Score:
         against = f" against {self.num_reference}" if self.num_reference else ""
         floor = "" if self.floor is None else f"; real {self.floor:.4g}"
         better = "lower" if self.lower_is_better else "higher"
-        seen = f"{self.protocol} {self.resize}".strip()
-        counts = f"{self.num_samples} samples{against}, {seen}"
+        resize = f", {self.resize}" if self.resize else ""
+        counts = f"{self.num_samples} samples{against}, {self.protocol}{resize}"
         return f"{self.measure} {self.value:.4g}{error} ({counts}{floor}; {better} is better)"
 
     def as_dict(self) -> dict[str, str | float | int | bool | None]:
