@@ -2,10 +2,10 @@
 
     python benchmarks/metrics_monotonicity.py cifar10.npz
 
-Takes real images in the samples' place (training images that no model is said to have learned from), spoils them, and
-judges each set against as many held-out images: noise and blur in three strengths, one class of ten left out, a tenth of
-the images ten times each, and copies of the training images that the memorisation check knows. Prints a table and, for
-each harm, whether the measures that should see it moved by more than four times what they move between clean sets.
+Takes real images in the samples' place (training images that no model is said to have learned from), spoils them,
+and judges each set against as many held-out images: noise and blur in three strengths, one class of ten left out, a
+tenth of the images ten times each, and copies of the training images that the memorisation check knows. Prints a table
+and, for each harm, whether the measures that should see it moved, and by how many times what clean sets differ by.
 """
 
 import argparse
@@ -64,9 +64,15 @@ def harms(given: Tensor, labels: Tensor, learned: Tensor, num: int) -> dict[str,
 def moves(table: dict[str, dict[str, Score]], harm: str, measure: str) -> str:
     """By how many times the difference between clean sets, and whether more harm is seen the more."""
     clean, others = (table[name][measure] for name in ("clean", "clean, others"))
-    usual = max(abs(clean.value - others.value), abs(clean.value - clean.floor), abs(others.value - clean.floor))
+    usual = max(
+        abs(clean.value - others.value), abs(clean.value - clean.floor), abs(others.value - clean.floor)
+    )
     sign = 1 if clean.lower_is_better else -1
-    steps = [sign * (scores[measure].value - clean.value) for name, scores in table.items() if name.startswith(harm)]
+    steps = [
+        sign * (scores[measure].value - clean.value)
+        for name, scores in table.items()
+        if name.startswith(harm)
+    ]
     verdict = "seen" if steps == sorted(steps) and steps[-1] > 4 * usual else "NOT SEEN"
     return f"{measure}: {verdict}, " + ", ".join(f"{step / usual:.1f}" for step in steps)
 
@@ -92,12 +98,16 @@ def main() -> None:
             )  # fmt: skip
             table[name] = {score.measure: score for score in scores}
     names = list(table["clean"])
-    print(f"{num} images against {num}, {detector.name} ({detector.resize}), {time.monotonic() - begun:.0f} s\n")
+    print(
+        f"{num} images against {num}, {detector.name} ({detector.resize}), {time.monotonic() - begun:.0f} s\n"
+    )
     print("|", " | ".join(["", *names]), "|")
     print("|---" * (1 + len(names)), "|", sep="")
     for name, scores in table.items():
         print("|", " | ".join([name, *(f"{scores[measure].value:.4g}" for measure in names)]), "|")
-    print("|", " | ".join(["*floor*", *(f"*{table['clean'][measure].floor:.4g}*" for measure in names)]), "|\n")
+    print(
+        "|", " | ".join(["*floor*", *(f"*{table['clean'][measure].floor:.4g}*" for measure in names)]), "|\n"
+    )
     for harm, measures in SEEN_BY.items():
         for measure in measures:
             print(f"{harm}: {moves(table, harm, measure)}")

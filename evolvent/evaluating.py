@@ -130,7 +130,8 @@ def _scores(case: Case, sight: Sight) -> list[Score]:
             raise ValueError("points are judged as they are: leave --detector out")
         if judge is not None:
             return judge(samples, reference)
-        return judge_points(samples, reference, measures=sight.measures or POINT_MEASURES)
+        energy = getattr(case.saved.learner.cpu(), "energy", None)
+        return judge_points(samples, reference, measures=sight.measures or POINT_MEASURES, energy=energy)
     if judge is not None:
         return judge(samples, reference, others, device=sight.device)
     measures = sight.measures or [name for name in IMAGE_MEASURES if learned or name != OF_MEMORY]

@@ -26,6 +26,7 @@ from evolvent.metrics.features import extract, extract_pieces
 from evolvent.metrics.fidelity import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from evolvent.metrics.frechet import Moments, frechet_distance
 from evolvent.metrics.inception import Inception
+from evolvent.metrics.lattice import plane_kl
 from evolvent.metrics.memory import Memorisation, memorisation
 from evolvent.metrics.scores import Score, judge_images, judge_points, judge_texture
 
@@ -55,6 +56,7 @@ __all__ = [
     "kernel_distance",
     "memorisation",
     "mmd",
+    "plane_kl",
     "precision_recall",
     "response_distance",
     "sliced_wasserstein",

@@ -65,8 +65,8 @@ ON_POINTS = (
     Gauge({"mmd": "bandwidth the data's spread"}, _mmd),
     Gauge({"wasserstein": "exact pairing"}, lambda x, y: (wasserstein(x, y),)),
 )
-OF_CLASSES, OF_MEMORY, OF_DENSITY = "class-score", "memorisation", "log-density"
-"""Three that compare otherwise: samples alone, samples with two sets of data, samples with a known law."""
+OF_CLASSES, OF_MEMORY, OF_DENSITY, OF_ENERGY = "class-score", "memorisation", "log-density", "kl"
+"""Those that compare otherwise: samples alone, with two sets of data, with a known law; an energy with that law."""
 
 IMAGE_MEASURES = (
     "frechet",
@@ -89,7 +89,7 @@ def names(gauges: Iterable[Gauge]) -> list[str]:
 
 
 KNOWN_OF_IMAGES = (*names(ON_FEATURES), OF_MEMORY, OF_CLASSES, *names(ON_POINTS))
-KNOWN_OF_POINTS = (*names(ON_POINTS), OF_DENSITY)
+KNOWN_OF_POINTS = (*names(ON_POINTS), OF_DENSITY, OF_ENERGY)
 
 
 def check_measures(measures: Iterable[str], known: Iterable[str]) -> None:

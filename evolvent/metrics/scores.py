@@ -25,8 +25,17 @@ from evolvent.metrics.distances import Estimate
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import Features, check_pixels, extract
 from evolvent.metrics.fidelity import K_DENSITY
-from evolvent.metrics.gauges import IMAGE_MEASURES, OF_CLASSES, OF_DENSITY, OF_MEMORY, POINT_MEASURES, Gauge
+from evolvent.metrics.gauges import (
+    IMAGE_MEASURES,
+    OF_CLASSES,
+    OF_DENSITY,
+    OF_ENERGY,
+    OF_MEMORY,
+    POINT_MEASURES,
+    Gauge,
+)
 from evolvent.metrics.inception import Inception
+from evolvent.metrics.lattice import plane_kl
 from evolvent.metrics.memory import memorisation
 from evolvent.shapes import PerPoint, Pixels, Points
 
@@ -148,11 +157,18 @@ def judge_texture(
     return judge_images(samples, held_out, train, detector=detector, device=device, measures=measures)
 
 
-def judge_points(samples: Points, toy: Toy, *, measures: Sequence[str] = POINT_MEASURES) -> list[Score]:
+def judge_points(
+    samples: Points,
+    toy: Toy,
+    *,
+    measures: Sequence[str] = POINT_MEASURES,
+    energy: Callable[[Points], PerPoint] | None = None,
+) -> list[Score]:
     """Of points against as many exact draws, in the order of `measures`; mean log density in nats.
 
     The floor is another exact draw. Of the log density it is the negative entropy: samples above it are too
     sure, crowded on the modes. Draws are the same in every call, and leave torch's generators as they were.
+    energy: the model's, which "kl" judges.
 
     Raises ValueError for fewer than 3 points, one that is not finite and a measure that is not known.
     """
@@ -173,6 +189,8 @@ def judge_points(samples: Points, toy: Toy, *, measures: Sequence[str] = POINT_M
         value, floor = (_mean(toy.log_density(points)) for points in (sides.samples, sides.real))
         score = Score(OF_DENSITY, *value, n, 0, "exact", floor.value, lower_is_better=False)
         found[OF_DENSITY] = [score]
+    if OF_ENERGY in measures:
+        found[OF_ENERGY] = [_kl(energy, toy, reach=2 * float(reference.abs().max()))]
     return [score for name in measures for score in found[name]]
 
 
@@ -263,6 +281,13 @@ def _memory(samples: Features, train: Features, held_out: Features, *, seen: See
         Score("memorisation-ratio", ours.ratio, None, *counts, protocol, usual.ratio, False, seen.resize),
         Score("memorised-share", ours.share, None, *counts, protocol, usual.share, True, seen.resize),
     ]
+
+
+def _kl(energy: Callable[[Points], PerPoint] | None, toy: Toy, *, reach: float) -> Score:
+    if energy is None:
+        raise ValueError(f"{OF_ENERGY} judges an energy, and there is none: leave it out of the measures")
+    value = plane_kl(toy.log_density, energy, reach=reach)
+    return Score(OF_ENERGY, value, None, 0, 0, f"lattice, reach {reach:.3g}", 0.0, lower_is_better=True)
 
 
 def _mean(log_density: PerPoint) -> Estimate:

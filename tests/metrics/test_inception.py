@@ -75,7 +75,7 @@ def test_without_the_package_its_weights_or_a_file_the_way_out_is_told(monkeypat
 
 
 def test_weights_that_cannot_be_had_are_told(installed, weights, tmp_path):
-    with pytest.raises(ValueError, match="cannot be fetched .* give --detector inception:PATH"):
+    with pytest.raises(ValueError, match=r"cannot be fetched .* give --detector inception:PATH"):
         Inception()
     with pytest.raises(ValueError, match="there is no file"):
         Inception(tmp_path / "nowhere.pth")

@@ -157,8 +157,17 @@ def test_a_texture_is_judged_by_its_responses():
 
 @pytest.mark.parametrize("name", gauges.KNOWN_OF_POINTS)
 def test_points_are_judged_by_any_measure_of_points(name):
-    (score,) = judge_points(Normal().draw(50), Normal(), measures=[name])
-    assert score.measure == name and score.protocol.startswith("exact")
+    law = Normal()
+    (score,) = judge_points(law.draw(50), law, measures=[name], energy=lambda x: -law.log_density(x))
+    assert score.measure == name and score.floor is not None
+
+
+def test_an_energy_that_is_the_laws_own_scores_zero():
+    law = Normal()
+    (score,) = judge_points(law.draw(50), law, measures=["kl"], energy=lambda x: 3 - law.log_density(x))
+    assert score.value == pytest.approx(score.floor, abs=1e-6)
+    with pytest.raises(ValueError, match="judges an energy, and there is none"):
+        judge_points(law.draw(50), law, measures=["kl"])
 
 
 def test_a_measure_that_is_not_known_is_refused_with_those_that_are():
