@@ -20,7 +20,6 @@ NUM_PARTS = 10
 def class_score(logits: Features) -> Estimate:
     """The mean over the parts and its standard error; papers print the spread, which is √10 of that.
 
-    Rows are dealt to the parts by their content, so that their order does not matter.
     Raises ValueError for fewer than two rows a part and for a number that is not finite.
     """
     num = len(logits)
@@ -28,16 +27,17 @@ def class_score(logits: Features) -> Estimate:
         raise ValueError(f"{num} images are too few for a class score: at least {2 * NUM_PARTS} are needed")
     if not logits.isfinite().all():
         raise ValueError("a logit is not finite: it has no class. Look at the samples before their score")
-    dealt = torch.randperm(num, generator=torch.Generator().manual_seed(0))
-    log_p = logits.double()[_order(logits)][dealt.to(logits.device)].log_softmax(1)
-    scores = torch.stack([_whole(part) for part in log_p.tensor_split(NUM_PARTS)])
+    scores = torch.stack([_whole(part.log_softmax(1)) for part in deal(logits)])
     return Estimate(float(scores.mean()), float(scores.std()) / NUM_PARTS**0.5)
 
 
-def _order(rows: Features) -> torch.Tensor:
-    """Sorted by their sum along a fixed direction, in which no two different rows are likely to tie."""
-    direction = torch.randn(rows.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return (rows.double() @ direction.to(rows.device)).argsort()
+def deal(logits: Features) -> tuple[Features, ...]:
+    """The rows in ten parts of equal size to one, at random, but by their content: their order does not matter."""
+    # Along this direction no two different rows are likely to tie.
+    direction = torch.randn(logits.shape[1], generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    order = (logits.double() @ direction.to(logits.device)).argsort()
+    mixed = torch.randperm(len(logits), generator=torch.Generator().manual_seed(0))
+    return logits.double()[order[mixed.to(order.device)]].tensor_split(NUM_PARTS)
 
 
 def _whole(log_p: Features) -> torch.Tensor:

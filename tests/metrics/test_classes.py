@@ -1,7 +1,10 @@
+import numpy
 import pytest
 import torch
+from scipy.stats import entropy
 
 from evolvent.metrics import class_score
+from evolvent.metrics.classes import deal
 
 
 def logits(n, classes=5, *, scale=2.0, seed=0):
@@ -10,20 +13,20 @@ def logits(n, classes=5, *, scale=2.0, seed=0):
 
 
 def test_it_is_the_published_formula_over_each_of_ten_parts():
-    """Twenty identical pairs: each part of two has its own score, whatever the deal."""
-    rows = logits(20)
-    expected = []
-    p = rows.softmax(1)
-    value = class_score(rows)
-    # The deal is unknown here, but the mean of all possible pairs' scores is near any ten of them.
-    for i in range(20):
-        for j in range(i):
-            q = (p[i] + p[j]) / 2
-            kl = sum(float((p[k] * (p[k] / q).log()).sum()) for k in (i, j)) / 2
-            expected.append(torch.tensor(kl).exp())
-    expected = torch.stack(expected)
-    assert expected.min() <= value.value <= expected.max()
-    assert abs(value.value - expected.mean()) < 4 * value.error
+    rows = logits(97)
+    parts = [part.softmax(1).numpy() for part in deal(rows)]
+    scores = [numpy.exp(numpy.mean([entropy(p, part.mean(0)) for p in part])) for part in parts]
+    value, error = class_score(rows)
+    assert value == pytest.approx(numpy.mean(scores), rel=1e-9)
+    assert error == pytest.approx(numpy.std(scores, ddof=1) / 10**0.5, rel=1e-9)
+
+
+def test_the_parts_hold_every_row_once_and_are_dealt_anew():
+    rows = logits(97)
+    parts = deal(rows)
+    assert sorted(map(len, parts)) == [9] * 3 + [10] * 7
+    assert torch.equal(torch.cat(parts).sort(0).values, rows.sort(0).values)
+    assert not torch.equal(torch.cat(parts), rows)
 
 
 def test_one_part_repeated_is_the_formula():
