@@ -7,7 +7,7 @@ floor       other real images of those data in the samples' place
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,14 +111,15 @@ def _of_run(
     saved: Saved, num: int | None, sampling: Sampling, *, against: str | None, split: str | None
 ) -> Case:
     num = NUM_SAMPLES if num is None else num
-    if against is None:
-        if split is not None:
-            raise ValueError("--split is the part of the data that --against names: give both or none")
-        # First, as an hour of drawing must not end at a mistake.
+    # The data come first, as an hour of drawing must not end at a mistake.
+    if against is not None:
+        one = drawn(saved, 1, replace(sampling, batch_size=1))
+        given = given_by(against, split, tuple(one.shape[1:]))
+    elif split is not None:
+        raise ValueError("--split is the part of the data that --against names: give both or none")
+    else:
         given = own_data(saved, num)
-        return Case(drawn(saved, num, sampling), saved, given)
-    samples = drawn(saved, num, sampling)
-    return Case(samples, saved, given_by(against, split, tuple(samples.shape[1:])))
+    return Case(drawn(saved, num, sampling), saved, given)
 
 
 def _scores(case: Case, sight: Sight) -> list[Score]:
