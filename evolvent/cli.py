@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from evolvent.commands import COMMANDS, Device, settle_device
+from evolvent.commands import COMMANDS
+from evolvent.drawing import Device, settle_device
 from evolvent.guard import Guard
-from evolvent.options import Parser, parse
+from evolvent.options import Parser, parse, run_command
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
 from evolvent.runs import Run, next_free, read_record
@@ -81,10 +82,7 @@ def _dispatch(words: list[str]) -> int:
             return train(words)
     if name not in COMMANDS:
         raise ValueError(f'there is no command "{name}": there are train, {", ".join(COMMANDS)}')
-    command = COMMANDS[name]
-    parser = Parser(f"evolvent {name}", inspect.getdoc(command).partition("\n\nArgs:")[0])
-    parser.add_function_arguments(command, as_group=False, as_positional=True)
-    command(**parse(parser, words).as_dict())
+    run_command(COMMANDS[name], f"evolvent {name}", words)
     return 0
 
 

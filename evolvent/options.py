@@ -3,9 +3,11 @@
 An option may be written with hyphens or underscores: --num-steps is num_steps. A switch alone is true: --flip.
 """
 
+import inspect
 import re
 from argparse import ArgumentError
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 
 from jsonargparse import ArgumentParser, Namespace
@@ -25,6 +27,23 @@ class Parser(ArgumentParser):
 
     def format_help(self) -> str:
         return OPTION.sub(lambda option: option[0].replace("_", "-"), super().format_help())
+
+
+def run_command(command: Callable[..., None], prog: str, words: Sequence[str]) -> None:
+    """Call a command with the words' values; a keyword that is a dataclass takes its fields as options."""
+    groups = {
+        name: parameter.annotation
+        for name, parameter in inspect.signature(command).parameters.items()
+        if is_dataclass(parameter.annotation)
+    }
+    parser = Parser(prog, inspect.getdoc(command).partition("\n\nArgs:")[0])
+    parser.add_function_arguments(command, as_group=False, as_positional=True, skip=set(groups))
+    for group in groups.values():
+        parser.add_class_arguments(group, as_group=False)
+    values = parse(parser, words).as_dict()
+    for name, group in groups.items():
+        values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+    command(**values)
 
 
 def parse(parser: Parser, words: Sequence[str]) -> Namespace:

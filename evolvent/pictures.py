@@ -27,8 +27,8 @@ SIDE = 120
 """Points along one side of the lattice on which an energy is drawn."""
 
 
-def grid(images: Pixels | Points) -> Image.Image:
-    """Images [n, C, H, W] as one near-square picture, row by row; C is 1 (grey) or 3 (RGB).
+def grid(images: Pixels | Points, *, columns: int | None = None) -> Image.Image:
+    """Images [n, C, H, W] as one picture, row by row, near-square unless `columns` are said; C is 1 or 3 (RGB).
 
     Takes uint8 pixels, or particles in [−1, 1]. Raises ValueError for any other shape and for no image.
     """
@@ -39,7 +39,7 @@ def grid(images: Pixels | Points) -> Image.Image:
     tiles = images if images.dtype == torch.uint8 else to_pixels(images)
     tiles = tiles.cpu().permute(0, 2, 3, 1).numpy()
     num, height, width, channels = tiles.shape
-    columns = math.ceil(math.sqrt(num))
+    columns = math.ceil(math.sqrt(num)) if columns is None else columns
     rows = math.ceil(num / columns)
     scale = max(1, math.ceil(MIN_WIDTH / (columns * width)))
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)

@@ -22,7 +22,9 @@ LAYERS = [
     {"runs"},
     {"session"},
     {"recipes"},
-    {"commands", "preparing", "terminal", "options"},
+    {"terminal", "options", "drawing", "given", "remembering", "preparing"},
+    {"evaluating"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

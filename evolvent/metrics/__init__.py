@@ -1,7 +1,7 @@
 """How good are the samples: scores, each with the floor that real data sets.
 
 `judge_images`, `judge_texture` and `judge_points` give the scores of an experiment; the measures they are
-made of stand in features, frechet, distances, fidelity and chains.
+made of stand in frechet, distances, fidelity, classes, memory and chains, the detectors in efflite0 and inception.
 """
 
 from evolvent.metrics.chains import (
@@ -10,6 +10,7 @@ from evolvent.metrics.chains import (
     autocorrelation_time,
     effective_sample_size,
 )
+from evolvent.metrics.classes import class_score
 from evolvent.metrics.distances import (
     Estimate,
     discrepancy,
@@ -18,34 +19,46 @@ from evolvent.metrics.distances import (
     mmd,
     response_distance,
     sliced_wasserstein,
+    wasserstein,
 )
-from evolvent.metrics.features import EffLite0, extract
+from evolvent.metrics.efflite0 import EffLite0
+from evolvent.metrics.features import extract, extract_pieces
 from evolvent.metrics.fidelity import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from evolvent.metrics.frechet import Moments, frechet_distance
+from evolvent.metrics.inception import Inception
+from evolvent.metrics.lattice import plane_kl
+from evolvent.metrics.memory import Memorisation, memorisation
 from evolvent.metrics.scores import Score, judge_images, judge_points, judge_texture
 
 __all__ = [
     "DensityCoverage",
     "EffLite0",
     "Estimate",
+    "Inception",
+    "Memorisation",
     "Moments",
     "PrecisionRecall",
     "Score",
     "acceptance_rate",
     "autocorrelation",
     "autocorrelation_time",
+    "class_score",
     "density_coverage",
     "discrepancy",
     "effective_sample_size",
     "energy_distance",
     "extract",
+    "extract_pieces",
     "frechet_distance",
     "judge_images",
     "judge_points",
     "judge_texture",
     "kernel_distance",
+    "memorisation",
     "mmd",
+    "plane_kl",
     "precision_recall",
     "response_distance",
     "sliced_wasserstein",
+    "wasserstein",
 ]

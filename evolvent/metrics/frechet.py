@@ -14,6 +14,7 @@ real.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -52,6 +53,16 @@ class Moments(NamedTuple):
         mean = features.mean(0)
         centred = features - mean
         return cls(len(features), mean, centred.T @ centred)
+
+    @classmethod
+    def of_pieces(cls, pieces: Iterable[Features]) -> Moments:
+        """The moments of all pieces together, of which none is kept. Raises ValueError when there are none."""
+        found = None
+        for piece in pieces:
+            found = Moments.of(piece) if found is None else found.update(piece)
+        if found is None:
+            raise ValueError("there are no features: nothing has no moments")
+        return found
 
     def update(self, features: Features) -> Moments:
         """These moments and another piece."""

@@ -6,31 +6,47 @@ the samples:
 
     score = measure(samples, held out),      floor = measure(training images, held out),      equal counts
 
-Three judges, one a kind of data: `judge_images`, `judge_texture`, `judge_points`. To add a measure, add a
-line to one.
+where the training images are a random subset, the same in every call, as many as the samples; where there
+are fewer, there is no floor. Three judges, one a kind of data: `judge_images`, `judge_texture`,
+`judge_points`. To add a measure, add a gauge (`gauges`).
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from evolvent.metrics.distances import (
-    Estimate,
-    energy_distance,
-    kernel_distance,
-    response_distance,
-    sliced_wasserstein,
+from evolvent.metrics import gauges
+from evolvent.metrics.classes import NUM_PARTS, class_score
+from evolvent.metrics.distances import Estimate
+from evolvent.metrics.efflite0 import EffLite0
+from evolvent.metrics.features import Features, check_pixels, extract
+from evolvent.metrics.fidelity import K_DENSITY
+from evolvent.metrics.gauges import (
+    IMAGE_MEASURES,
+    OF_CLASSES,
+    OF_DENSITY,
+    OF_ENERGY,
+    OF_MEMORY,
+    POINT_MEASURES,
+    Gauge,
 )
-from evolvent.metrics.features import EffLite0, check_pixels, extract
-from evolvent.metrics.fidelity import density_coverage
-from evolvent.metrics.frechet import Moments, frechet_distance
+from evolvent.metrics.inception import Inception
+from evolvent.metrics.lattice import plane_kl
+from evolvent.metrics.memory import memorisation
 from evolvent.shapes import PerPoint, Pixels, Points
 
-NEIGHBOURS = 5
-"""Of density and coverage, as their paper has it."""
+MIN_IMAGES = K_DENSITY + 1
+PUBLISHED = {"frechet": "FID", "kernel": "KID", OF_CLASSES: "IS"}
+"""What the measures are called over Inception's features, and over no other."""
+
+See = Callable[..., Features]
+"""(detector, pixels_uint8, *, device) -> features: `extract`, or what remembers its answers."""
+Found = dict[str, list["Score"]]
+"""The scores by the measure that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +54,9 @@ class Score:
     """One measured number and all that it takes to compare it with another.
 
     error: its standard error, None where there is no honest one.
-    floor: what real data scores in the samples' place.
-    protocol: how the points were seen, the detector and its size, "pixels" or "exact".
+    floor: what real data scores in the samples' place; None where there are too few.
+    protocol: how the points were seen, the detector and its size, "pixels" or "exact", and what else settles it.
+    resize: how the detector brought the pictures to its size.
     """
 
     measure: str
@@ -50,6 +67,7 @@ class Score:
     protocol: str
     floor: float | None
     lower_is_better: bool
+    resize: str = ""
 
     def __post_init__(self) -> None:
         for number in (self.value, self.error, self.floor):
@@ -61,7 +79,8 @@ class Score:
         against = f" against {self.num_reference}" if self.num_reference else ""
         floor = "" if self.floor is None else f"; real {self.floor:.4g}"
         better = "lower" if self.lower_is_better else "higher"
-        counts = f"{self.num_samples} samples{against}, {self.protocol}"
+        resize = f", {self.resize}" if self.resize else ""
+        counts = f"{self.num_samples} samples{against}, {self.protocol}{resize}"
         return f"{self.measure} {self.value:.4g}{error} ({counts}{floor}; {better} is better)"
 
     def as_dict(self) -> dict[str, str | float | int | bool | None]:
@@ -79,10 +98,10 @@ class Toy(Protocol):
 
 
 class Sides(NamedTuple):
-    """The samples, real data in their place and number, and the data that both are held to."""
+    """The samples, real data in their place and number (None: too few for a floor), and what both are held to."""
 
     samples: Tensor
-    real: Tensor
+    real: Tensor | None
     reference: Tensor
 
 
@@ -93,26 +112,31 @@ def judge_images(
     *,
     detector: nn.Module | None = None,
     device: str | torch.device = "cpu",
+    measures: Sequence[str] = IMAGE_MEASURES,
+    remember: See = extract,
 ) -> list[Score]:
-    """Fréchet and kernel distance, density and coverage on detector features; sliced W₂ on pixels in [−1, 1].
+    """The scores of `measures`, in their order, on the detector's features or on pixels in [−1, 1].
 
-    samples, held_out, train: uint8 [n, 1 or 3, height, width], of one picture size. The floor takes a random
-    subset of `train`, the same in every call; if it has fewer images than `samples`, only that many samples
-    are judged.
-    detector: `EffLite0()` unless given.
+    samples, held_out, train: uint8 [n, 1 or 3, height, width], of one picture size.
+    detector: `EffLite0()` unless given. remember: gives the features of held_out and train.
 
-    Raises ValueError for other shapes or types and for fewer than 6 images on a side.
+    Raises ValueError for other shapes or types, fewer than 6 images on a side and a measure that is not known.
     """
-    detector = EffLite0() if detector is None else detector
-    pictures = _sides(samples, held_out, train)
-    features = Sides(*(extract(detector, pixels, device=device) for pixels in pictures))
-    pixels = Sides(*(_points(pixels, device) for pixels in pictures))
-    return [
-        _score("frechet", _frechet, features, detector.name),
-        _score("kernel", kernel_distance, features, detector.name),
-        *_fidelity(features, detector.name),
-        _score("sliced-wasserstein", sliced_wasserstein, pixels, "pixels"),
-    ]
+    gauges.check_measures(measures, gauges.KNOWN_OF_IMAGES)
+    _check_pictures(samples, held_out, train)
+    found: Found = {}
+    if not set(measures) <= set(gauges.names(gauges.ON_POINTS)):
+        detector = EffLite0() if detector is None else detector
+        most = max(len(samples), len(held_out) if OF_MEMORY in measures else 0)
+        see = partial(remember, detector, device=device)
+        seen = extract(detector, samples, device=device), see(held_out), see(shuffled(train)[:most])
+        found |= _on_features(*seen, detector=detector, measures=measures)
+    if not set(measures).isdisjoint(gauges.names(gauges.ON_POINTS)):
+        sides = _sides(
+            *(_points(pixels, device) for pixels in (samples, held_out, shuffled(train)[: len(samples)]))
+        )
+        found |= _gauged(gauges.ON_POINTS, sides, measures, Seen("pixels"))
+    return [score for name in measures for score in found[name]]
 
 
 def judge_texture(
@@ -125,27 +149,30 @@ def judge_texture(
 ) -> list[Score]:
     """The papers' response distance and the kernel distance, of synthesised crops against given ones.
 
-    As `judge_images`, for which the crops of one texture are too alike. With a bank of filters as the
-    detector the response distance is the papers' R; with `EffLite0()`, the default, it is the same over
+    As `judge_images`, most of whose measures the crops of one texture are too alike for. With a bank of filters
+    as the detector the response distance is the papers' R; with `EffLite0()`, the default, it is the same over
     learned responses.
     """
-    detector = EffLite0() if detector is None else detector
-    pictures = _sides(samples, held_out, train)
-    responses = Sides(*(extract(detector, pixels, device=device) for pixels in pictures))
-    return [
-        _score("response", response_distance, responses, detector.name),
-        _score("kernel", kernel_distance, responses, detector.name),
-    ]
+    measures = ("response", "kernel")
+    return judge_images(samples, held_out, train, detector=detector, device=device, measures=measures)
 
 
-def judge_points(samples: Points, toy: Toy) -> list[Score]:
-    """Energy distance, sliced W₂ and mean log density in nats, of points against as many exact draws.
+def judge_points(
+    samples: Points,
+    toy: Toy,
+    *,
+    measures: Sequence[str] = POINT_MEASURES,
+    energy: Callable[[Points], PerPoint] | None = None,
+) -> list[Score]:
+    """Of points against as many exact draws, in the order of `measures`; mean log density in nats.
 
     The floor is another exact draw. Of the log density it is the negative entropy: samples above it are too
     sure, crowded on the modes. Draws are the same in every call, and leave torch's generators as they were.
+    energy: the model's, which "kl" judges.
 
-    Raises ValueError for fewer than 3 points or one that is not finite.
+    Raises ValueError for fewer than 3 points, one that is not finite and a measure that is not known.
     """
+    gauges.check_measures(measures, gauges.KNOWN_OF_POINTS)
     n = len(samples)
     if n < 3:
         raise ValueError(f"{n} points are too few to judge: at least 3 are needed")
@@ -157,54 +184,110 @@ def judge_points(samples: Points, toy: Toy) -> list[Score]:
             f"points {list(samples.shape[1:])} are not of the toy's shape {list(reference.shape[1:])}"
         )
     sides = Sides(samples.to(reference.device), real, reference)
-    value, floor = (_mean(toy.log_density(points)) for points in (sides.samples, sides.real))
-    return [
-        _score("energy-distance", energy_distance, sides, "exact"),
-        _score("sliced-wasserstein", sliced_wasserstein, sides, "exact"),
-        Score("log-density", value.value, value.error, n, 0, "exact", floor.value, lower_is_better=False),
-    ]
+    found = _gauged(gauges.ON_POINTS, sides, measures, Seen("exact"))
+    if OF_DENSITY in measures:
+        value, floor = (_mean(toy.log_density(points)) for points in (sides.samples, sides.real))
+        score = Score(OF_DENSITY, *value, n, 0, "exact", floor.value, lower_is_better=False)
+        found[OF_DENSITY] = [score]
+    if OF_ENERGY in measures:
+        found[OF_ENERGY] = [_kl(energy, toy, reach=2 * float(reference.abs().max()))]
+    return [score for name in measures for score in found[name]]
+
+
+def shuffled(rows: Tensor) -> Tensor:
+    """In an order that their number alone settles: data often come sorted by class."""
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    return rows[order.to(rows.device)]
+
+
+class Seen(NamedTuple):
+    """How the points were seen, as `Score` has it."""
+
+    protocol: str
+    resize: str = ""
+
+    def settled(self, *settings: str) -> str:
+        """The protocol and what else settles a number."""
+        return ", ".join(word for word in (self.protocol, *settings) if word)
+
+
+def _check_pictures(samples: Tensor, held_out: Tensor, train: Tensor) -> None:
+    for pixels, who in ((samples, "samples"), (held_out, "held-out images"), (train, "training images")):
+        check_pixels(pixels, who)
+        if len(pixels) < MIN_IMAGES:
+            raise ValueError(f"{len(pixels)} {who} are too few to judge: at least {MIN_IMAGES} are needed")
+        if pixels.shape[1:] != samples.shape[1:]:
+            raise ValueError(f"samples are {list(samples.shape[1:])} but {who} are {list(pixels.shape[1:])}")
 
 
 def _sides(samples: Tensor, held_out: Tensor, train: Tensor) -> Sides:
-    """The three sides of a comparison: samples and training images cut to the smaller of their counts."""
-    for pixels, who in ((samples, "samples"), (held_out, "held-out images"), (train, "training images")):
-        check_pixels(pixels, who)
-        if len(pixels) <= NEIGHBOURS:
-            raise ValueError(
-                f"{len(pixels)} {who} are too few to judge: at least {NEIGHBOURS + 1} are needed"
-            )
-        if pixels.shape[1:] != samples.shape[1:]:
-            raise ValueError(f"samples are {list(samples.shape[1:])} but {who} are {list(pixels.shape[1:])}")
-    n = min(len(samples), len(train))
-    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n]
-    return Sides(samples[:n], train[some.to(train.device)], held_out)
+    return Sides(samples, train[: len(samples)] if len(train) >= len(samples) else None, held_out)
 
 
 def _points(pixels_uint8: Pixels, device: str | torch.device) -> Tensor:
     return pixels_uint8.to(device).flatten(1).float() / 127.5 - 1
 
 
-def _score(measure: str, compare: Callable[[Tensor, Tensor], Estimate], sides: Sides, protocol: str) -> Score:
-    """A distance with its floor."""
-    value, error = compare(sides.samples, sides.reference)
-    floor = compare(sides.real, sides.reference).value
+def _on_features(
+    samples: Features, held_out: Features, train: Features, *, detector: nn.Module, measures: Sequence[str]
+) -> Found:
+    """The measures on features of all three sets; train in a random order."""
+    sides, seen = _sides(samples, held_out, train), Seen(detector.name, getattr(detector, "resize", ""))
+    found = _gauged(gauges.ON_FEATURES, sides, measures, seen)
+    if OF_CLASSES in measures:
+        found[OF_CLASSES] = [_class_score(sides, seen, detector)]
+    if OF_MEMORY in measures:
+        num = min(len(held_out), len(train))
+        found[OF_MEMORY] = _memory(samples, train[:num], shuffled(held_out)[:num], seen=seen)
+    if isinstance(detector, Inception):
+        for name, published in PUBLISHED.items():
+            found |= {name: [replace(score, measure=published) for score in found.get(name, [])]}
+    return found
+
+
+def _gauged(gauge_list: Sequence[Gauge], sides: Sides, measures: Sequence[str], seen: Seen) -> Found:
+    """Of every gauge that yields a measure which is asked for."""
+    found: Found = {}
     counts = len(sides.samples), len(sides.reference)
-    return Score(measure, value, error, *counts, protocol, floor, lower_is_better=True)
+    for gauge in gauge_list:
+        if gauge.settings.keys().isdisjoint(measures):
+            continue
+        values = gauge.compare(sides.samples, sides.reference)
+        nothing = [Estimate(None, None)] * len(values)
+        floors = nothing if sides.real is None else gauge.compare(sides.real, sides.reference)
+        for (name, setting), value, floor in zip(gauge.settings.items(), values, floors, strict=True):
+            protocol = seen.settled(setting)
+            score = Score(name, *value, *counts, protocol, floor.value, gauge.lower_is_better, seen.resize)
+            found[name] = [score]
+    return found
 
 
-def _frechet(x: Tensor, y: Tensor) -> Estimate:
-    return Estimate(frechet_distance(Moments.of(x), Moments.of(y)), None)
+def _class_score(sides: Sides, seen: Seen, detector: nn.Module) -> Score:
+    if not hasattr(detector, "logits"):
+        raise ValueError(
+            f"the detector {detector.name} knows no classes: leave {OF_CLASSES} out of the measures"
+        )
+    value = class_score(detector.logits(sides.samples))
+    floor = None if sides.real is None else class_score(detector.logits(sides.real)).value
+    protocol = seen.settled(f"{NUM_PARTS} parts")
+    return Score(OF_CLASSES, *value, len(sides.samples), 0, protocol, floor, False, seen.resize)
 
 
-def _fidelity(sides: Sides, protocol: str) -> list[Score]:
-    """Density and coverage with their floors: the two that are better when higher."""
-    ours = density_coverage(sides.samples, sides.reference, k=NEIGHBOURS)
-    reals = density_coverage(sides.real, sides.reference, k=NEIGHBOURS)
-    counts = len(sides.samples), len(sides.reference)
+def _memory(samples: Features, train: Features, held_out: Features, *, seen: Seen) -> list[Score]:
+    ours, usual = memorisation(samples, train, held_out)
+    counts = len(samples), len(train)
+    protocol = seen.settled("nearest of as many training as held-out")
     return [
-        Score(measure, value, None, *counts, protocol, floor, lower_is_better=False)
-        for measure, value, floor in zip(("density", "coverage"), ours, reals, strict=True)
+        Score("memorisation-ratio", ours.ratio, None, *counts, protocol, usual.ratio, False, seen.resize),
+        Score("memorised-share", ours.share, None, *counts, protocol, usual.share, True, seen.resize),
     ]
+
+
+def _kl(energy: Callable[[Points], PerPoint] | None, toy: Toy, *, reach: float) -> Score:
+    if energy is None:
+        raise ValueError(f"{OF_ENERGY} judges an energy, and there is none: leave it out of the measures")
+    value = plane_kl(toy.log_density, energy, reach=reach)
+    return Score(OF_ENERGY, value, None, 0, 0, f"lattice, reach {reach:.3g}", 0.0, lower_is_better=True)
 
 
 def _mean(log_density: PerPoint) -> Estimate:

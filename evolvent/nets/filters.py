@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evolvent.shapes import PerPoint, Scalar
+from evolvent.shapes import PerPoint
 
 Images = Float[Tensor, "_ channel height width"]
 Kernels = Float[Tensor, "filter 1 size size"]
@@ -156,10 +156,6 @@ class FilterScore(nn.Module):
     def mean_responses(self, x: Images) -> MeanResponses:
         """Rectified responses averaged over positions and images, in units of their deviations."""
         return self.statistics(x).mean(dim=0) / self.num_positions(x)[:, None]
-
-    def response_distance(self, x: Images, y: Images) -> Scalar:
-        """R = (1/K) Σ |mean F(x) − mean F(y)| over the K rectified responses, in their deviations."""
-        return (self.mean_responses(x) - self.mean_responses(y)).abs().mean()
 
     def responses(self, x: Images) -> list[Responses]:
         """⟨x, F_k⟩ in the units of x, for each group of filters."""

@@ -40,7 +40,7 @@ def short_name(reference: str) -> str:
 def find(reference: str) -> RecipeFunction:
     """The recipe function. ValueError says what there is instead when there is no such recipe."""
     if ":" in reference or reference.endswith(".py"):
-        return _from_file(reference)
+        return function_in(reference)
     if reference not in RECIPES:
         close = get_close_matches(reference.replace("_", "-"), RECIPES, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
@@ -115,13 +115,14 @@ def recipe_parser(recipe: RecipeFunction) -> jsonargparse.ArgumentParser:
     return parser
 
 
-def _from_file(reference: str) -> RecipeFunction:
+def function_in(reference: str) -> Callable[..., Any]:
+    """The function that file.py:function names. ValueError when there is none."""
     file, _, name = reference.rpartition(":")
     if not file or not name:
-        raise ValueError(f"{reference} names no function: a recipe in a file is file.py:function")
+        raise ValueError(f"{reference} names no function: one in a file is file.py:function")
     path = Path(file).resolve()
     if not path.is_file():
-        raise ValueError(f"the recipe file {file} does not exist")
+        raise ValueError(f"the file {file} does not exist")
     module = _load(path)
     found = getattr(module, name, None)
     if not callable(found):
@@ -137,7 +138,7 @@ def _is_own_function(value: object, module: ModuleType) -> bool:
 def _load(path: Path) -> ModuleType:
     """Import a file by its path. An error inside it becomes a sentence that names its line."""
     if not path.suffix == ".py":
-        raise ValueError(f"a recipe lies in a Python file; {path.name} does not end in .py")
+        raise ValueError(f"a function lies in a Python file, and {path.name} does not end in .py")
     specification = importlib.util.spec_from_file_location(f"recipe_file_{path.stem}", path)
     module = importlib.util.module_from_spec(specification)
     # Classes defined in the file look their module up by name; its neighbours are imported as in a script.

@@ -36,6 +36,12 @@ def test_they_are_the_shares_counted_ball_by_ball(k, shift):
     assert coverage == pytest.approx(float(hits.any(0).double().mean()))
 
 
+def test_all_four_at_once_are_the_four_one_by_one():
+    samples, real = normal(20, shift=0.5, seed=1), normal(15)
+    apart = (*precision_recall(samples, real, k=3), *density_coverage(samples, real, k=5))
+    assert fidelity.fidelity(samples, real) == pytest.approx(apart, rel=1e-12)
+
+
 def test_data_in_place_of_samples_scores_one():
     real = normal(30)
     assert precision_recall(real, real) == (1, 1)

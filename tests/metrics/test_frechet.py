@@ -69,6 +69,15 @@ def test_moments_in_pieces_are_the_moments_of_the_whole(pieces):
     torch.testing.assert_close(moments.covariance, x.T.cov(), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("size", [1, 7, 97])
+def test_pieces_of_any_size_change_the_distance_by_rounding_alone(size):
+    x, y = features(97) + 1e3, Moments.of(features(80, seed=1))
+    pieces = Moments.of_pieces(x.split(size))
+    assert frechet_distance(pieces, y) == pytest.approx(frechet_distance(Moments.of(x), y), rel=1e-9)
+    with pytest.raises(ValueError, match="no features"):
+        Moments.of_pieces([])
+
+
 def test_order_does_not_matter():
     x, y = features(80), features(80, seed=1)
     shuffled = x[torch.randperm(80, generator=torch.Generator().manual_seed(0))]

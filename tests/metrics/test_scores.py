@@ -11,6 +11,7 @@ from evolvent.metrics import (
     Score,
     extract,
     frechet_distance,
+    gauges,
     judge_images,
     judge_points,
     judge_texture,
@@ -24,6 +25,11 @@ class Corners(nn.Module):
 
     def forward(self, pixels_uint8):
         return pixels_uint8[:, 0, :2, :2].flatten(1).float()
+
+
+class KnowingCorners(Corners):
+    def logits(self, features):
+        return features / 100
 
 
 class Square:
@@ -54,17 +60,35 @@ def by_name(scores):
 
 def test_images_are_judged_on_features_and_pixels_with_counts_and_floor():
     scores = judge_images(pictures(20), pictures(30, seed=1), pictures(50, seed=2), detector=Corners())
-    assert [score.measure for score in scores] == [
-        "frechet",
-        "kernel",
-        "density",
-        "coverage",
-        "sliced-wasserstein",
+    assert [(score.measure, score.protocol, score.lower_is_better) for score in scores] == [
+        ("frechet", "corners", True),
+        ("kernel", "corners, all pairs", True),
+        ("precision", "corners, k=3", False),
+        ("recall", "corners, k=3", False),
+        ("density", "corners, k=5", False),
+        ("coverage", "corners, k=5", False),
+        ("memorisation-ratio", "corners, nearest of as many training as held-out", False),
+        ("memorised-share", "corners, nearest of as many training as held-out", True),
+        ("sliced-wasserstein", "pixels, 256 directions", True),
     ]
     assert all((score.num_samples, score.num_reference) == (20, 30) for score in scores)
     assert all(score.floor is not None for score in scores)
-    assert [score.protocol for score in scores] == ["corners"] * 4 + ["pixels"]
-    assert [score.lower_is_better for score in scores] == [True, True, False, False, True]
+
+
+@pytest.mark.parametrize("name", set(gauges.KNOWN_OF_IMAGES) - {"memorisation"})
+def test_every_measure_is_called_by_its_name_and_is_what_training_images_score_as_samples(name):
+    """If there are exactly as many, the floor's random subset is all of them, in another order."""
+    train, held_out = pictures(30, seed=2), pictures(30, seed=1)
+    (score,) = judge_images(train, held_out, train, detector=KnowingCorners(), measures=[name])
+    assert score.measure == name
+    assert score.value == pytest.approx(score.floor, rel=1e-9)
+
+
+def test_scores_come_in_the_order_in_which_they_are_asked_for():
+    sets = pictures(20), pictures(30, seed=1), pictures(50, seed=2)
+    measures = ["sliced-wasserstein", "coverage", "frechet"]
+    scores = judge_images(*sets, detector=Corners(), measures=measures)
+    assert [score.measure for score in scores] == measures
 
 
 def test_the_frechet_score_is_the_distance_of_the_detectors_features():
@@ -75,18 +99,33 @@ def test_the_frechet_score_is_the_distance_of_the_detectors_features():
     assert score.protocol == "efflite0-32"
 
 
-def test_the_floor_is_what_training_images_score_as_samples():
-    """If there are exactly as many, the floor's random subset is all of them, in another order."""
-    train, held_out = pictures(20, seed=2), pictures(30, seed=1)
-    scores = judge_images(train, held_out, train, detector=Corners())
-    for score in scores:
-        assert score.value == pytest.approx(score.floor, rel=1e-9)
+def test_training_images_as_samples_are_known_to_be_memorised():
+    train, held_out = pictures(30, seed=2), pictures(30, seed=1)
+    scores = by_name(judge_images(train, held_out, train, detector=Corners(), measures=["memorisation"]))
+    assert scores["memorisation-ratio"].value == 0 and scores["memorised-share"].value == 1
+    assert scores["memorisation-ratio"].floor == pytest.approx(1, abs=0.5)
+    assert scores["memorised-share"].floor < 0.1
 
 
-def test_the_floor_is_taken_at_the_samples_count():
-    """With fewer training images than samples, both are cut to that count."""
+def test_too_few_real_images_for_the_samples_count_give_no_floor():
     scores = judge_images(pictures(40), pictures(30, seed=1), pictures(12, seed=2), detector=Corners())
-    assert {score.num_samples for score in scores} == {12}
+    assert {score.num_samples for score in scores} == {40}
+    assert all((score.floor is None) == ("memori" not in score.measure) for score in scores)
+    assert "real" not in str(scores[0])
+
+
+def test_the_data_alone_are_remembered():
+    asked = []
+
+    def remember(detector, pixels, *, device):
+        asked.append(pixels)
+        return extract(detector, pixels, device=device)
+
+    samples, held_out, train = pictures(20), pictures(30, seed=1), pictures(50, seed=2)
+    plain = judge_images(samples, held_out, train, detector=Corners())
+    assert judge_images(samples, held_out, train, detector=Corners(), remember=remember) == plain
+    assert [len(pixels) for pixels in asked] == [30, 30]
+    assert torch.equal(asked[0], held_out)
 
 
 def test_worse_samples_score_worse_by_every_measure():
@@ -94,8 +133,10 @@ def test_worse_samples_score_worse_by_every_measure():
     good = judge_images(pictures(60), held_out, train, detector=Corners())
     bad = judge_images(pictures(60, low=180), held_out, train, detector=Corners())
     for better, worse in zip(good, bad, strict=True):
-        assert (better.value < worse.value) == better.lower_is_better
         assert better.floor == worse.floor
+        # They are bright corners of what data are: each may be precise, and none is learned by heart.
+        if better.measure not in ("precision", "density", "memorisation-ratio", "memorised-share"):
+            assert (better.value < worse.value) == better.lower_is_better
 
 
 def test_the_order_of_samples_does_not_matter():
@@ -111,7 +152,32 @@ def test_a_texture_is_judged_by_its_responses():
     scores = by_name(judge_texture(samples, held_out, pictures(50, seed=2), detector=Corners()))
     means = [pixels[:, 0, :2, :2].double().mean(0) for pixels in (samples, held_out)]
     assert scores["response"].value == pytest.approx(float((means[0] - means[1]).abs().mean()))
-    assert set(scores) == {"response", "kernel"}
+    assert list(scores) == ["response", "kernel"]
+
+
+@pytest.mark.parametrize("name", gauges.KNOWN_OF_POINTS)
+def test_points_are_judged_by_any_measure_of_points(name):
+    law = Normal()
+    (score,) = judge_points(law.draw(50), law, measures=[name], energy=lambda x: -law.log_density(x))
+    assert score.measure == name and score.floor is not None
+
+
+def test_an_energy_that_is_the_laws_own_scores_zero():
+    law = Normal()
+    (score,) = judge_points(law.draw(50), law, measures=["kl"], energy=lambda x: 3 - law.log_density(x))
+    assert score.value == pytest.approx(score.floor, abs=1e-6)
+    with pytest.raises(ValueError, match="judges an energy, and there is none"):
+        judge_points(law.draw(50), law, measures=["kl"])
+
+
+def test_a_measure_that_is_not_known_is_refused_with_those_that_are():
+    good = pictures(9)
+    with pytest.raises(ValueError, match='no measure "fid" here: there are frechet, kernel'):
+        judge_images(good, good, good, detector=Corners(), measures=["fid"])
+    with pytest.raises(ValueError, match='no measure "frechet" here: there are sliced'):
+        judge_points(Normal().draw(9), Normal(), measures=["frechet"])
+    with pytest.raises(ValueError, match="corners knows no classes"):
+        judge_images(good, good, good, detector=Corners(), measures=["class-score"])
 
 
 def test_exact_draws_score_at_the_floor():

@@ -95,7 +95,6 @@ def test_the_likelihood_gradient_is_the_difference_of_mean_rectified_responses()
     (gradient,) = torch.autograd.grad(score(data).mean() - score(particles).mean(), score.weights)
     difference = score.mean_responses(data) - score.mean_responses(particles)
     torch.testing.assert_close(gradient, difference * score.num_positions(data)[:, None])
-    torch.testing.assert_close(score.response_distance(data, particles), difference.abs().mean())
 
 
 def test_the_potential_of_a_filter_is_piecewise_linear_with_slopes_that_add_up_at_the_bends():

@@ -1,0 +1,71 @@
+"""What the commands that draw from a trained model share: their options, the device, and the drawing itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from evolvent.data.pixels import to_pixels
+from evolvent.dynamics import Dynamics
+from evolvent.recipes.find import Saved
+from evolvent.sampling import choose_stages, draw_chunks
+from evolvent.shapes import Pixels, Points
+from evolvent.terminal import counted, open_console
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are drawn.
+
+    Args:
+        seed: of the samples; each has its own stream.
+        dynamics: the stages to run, such as hidden,image; none for births alone (default: the recipe's).
+        num_steps: of every stage, in place of the recipe's.
+        step_size: of every stage, in place of the recipe's.
+        temperature: of every stage, in place of the recipe's.
+        batch_size: drawn at once, in place of the recipe's; bitwise the same samples need the same.
+    """
+
+    seed: int = 0
+    dynamics: str | None = None
+    num_steps: int | None = None
+    step_size: float | None = None
+    temperature: float | None = None
+    batch_size: int | None = None
+
+    def stages(self, offered: Mapping[str, Dynamics]) -> dict[str, Dynamics]:
+        """Those to run, of those that a learner offers."""
+        changes = {name: getattr(self, name) for name in ("num_steps", "step_size", "temperature")}
+        return choose_stages(offered, self.dynamics, **changes)
+
+
+def drawn(saved: Saved, num: int, sampling: Sampling) -> Points | Pixels:
+    """Images as uint8, which is a quarter of the memory; other points as they are."""
+    batch_size = sampling.batch_size
+    if batch_size is None:
+        batch_size = saved.experiment.schedule.sampling_batch_size
+    stages = sampling.stages(saved.learner.stages)
+    chunks = draw_chunks(
+        saved.learner, num, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device
+    )
+    return torch.cat([as_seen(chunk) for chunk in counted(chunks, num, open_console())])
+
+
+def as_seen(points: Points) -> Tensor:
+    """Images as pixels, other points as they are. ValueError when some are not finite."""
+    if points.dim() == 4:
+        return to_pixels(points)
+    if num_lost := int((~points.isfinite()).flatten(1).any(1).sum()):
+        raise ValueError(f"{num_lost} of {len(points)} samples are not finite: try a smaller step size")
+    return points
+
+
+def settle_device(asked: str) -> str:
+    """The device that "auto" stands for. ValueError for a GPU that is not there."""
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ValueError("there is no GPU that torch can use: leave --device out, or give --device cpu")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked

@@ -1,0 +1,221 @@
+"""The command evaluate: samples of a run, or images of any program, against data; what is printed and kept of it.
+
+judged      a run's samples, or images in a folder, a ZIP, an .npz or an .npy
+held to     the run's own held-out data, or any data that `evolvent.data.load` knows
+floor       other real images of those data in the samples' place
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from evolvent import pictures
+from evolvent.drawing import Device, Sampling, drawn, settle_device
+from evolvent.given import Given, given_by, is_trained, own_data, read_samples
+from evolvent.metrics.efflite0 import EffLite0
+from evolvent.metrics.features import extract
+from evolvent.metrics.gauges import (
+    IMAGE_MEASURES,
+    KNOWN_OF_IMAGES,
+    KNOWN_OF_POINTS,
+    OF_MEMORY,
+    POINT_MEASURES,
+    check_measures,
+)
+from evolvent.metrics.inception import Inception
+from evolvent.metrics.memory import nearest
+from evolvent.metrics.scores import Score, judge_images, judge_points, shuffled
+from evolvent.recipes.find import Saved, function_in, load, short_name
+from evolvent.remembering import Remembered, cache_folder
+from evolvent.runs import append_line, now
+from evolvent.terminal import open_console, table
+
+NUM_SAMPLES = 1000
+"""Of a run, unless another number is asked for."""
+NUM_SHOWN, NUM_NEAREST = 12, 5
+
+
+class Case(NamedTuple):
+    """What is judged: samples, where they come from (None: images of any program), and what they are held to."""
+
+    samples: Tensor
+    saved: Saved | None
+    given: Given
+
+
+class Sight(NamedTuple):
+    """Which measures, seen by which detector; None: what suits the data."""
+
+    measures: tuple[str, ...] | None
+    detector: nn.Module | None
+    remember: Remembered
+    device: str
+
+
+def evaluate(
+    source: str,
+    *,
+    against: str | None = None,
+    split: str | None = None,
+    num: int | None = None,
+    measures: str | None = None,
+    detector: str | None = None,
+    out: str | None = None,
+    cache: str | None = None,
+    sampling: Sampling,
+    device: Device = "auto",
+) -> None:
+    """Score a run's samples, or images made by any program; a run's scores are added to its scores.jsonl.
+
+    Args:
+        source: a run folder, a model.safetensors, or images: a folder, a .zip, an .npz or an .npy.
+        against: data as `evolvent.data.load` names them (default: the run's own).
+        split: the part of them that judges (default: test, or a random half of data in one part).
+        num: how many samples are scored (default: 1000 of a run, all images that are given).
+        measures: by name, such as frechet,kernel; any other word lists them all.
+        detector: efflite0, efflite0-SIZE, inception, inception:WEIGHTS or my_file.py:function.
+        out: a .png of 12 samples, each with the 5 nearest training images on its right.
+        cache: the folder where features of data are kept, or none (default: in the user's cache folder).
+        device: auto, cpu or cuda.
+    """
+    if out is not None and not out.endswith(".png"):
+        raise ValueError(f"the picture of nearest images is a .png, not {out}")
+    asked = None if measures is None else tuple(measures.split(","))
+    if asked is not None:
+        check_measures(asked, dict.fromkeys((*KNOWN_OF_IMAGES, *KNOWN_OF_POINTS)))
+    module, code = (None, b"") if detector is None else find_detector(detector)
+    sight = Sight(asked, module, Remembered(cache_folder(cache), code=code), settle_device(device))
+    if is_trained(source):
+        case = _of_run(load(source, device=sight.device), num, sampling, against=against, split=split)
+    else:
+        if sampling != Sampling():
+            raise ValueError(f"{source} holds images: how samples are drawn can be said of a run alone")
+        samples = read_samples(source, num)
+        case = Case(samples, None, given_by(against, split, tuple(samples.shape[1:])))
+    scores = _scores(case, sight)
+    if case.saved and Path(source).is_dir():
+        _keep(scores, Path(source), case.saved, sampling, against=against)
+    _print(scores, case, source)
+    if out is not None:
+        pictures.save_image(_neighbours(case, sight), out)
+        print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
+
+
+def _of_run(
+    saved: Saved, num: int | None, sampling: Sampling, *, against: str | None, split: str | None
+) -> Case:
+    num = NUM_SAMPLES if num is None else num
+    # The data come first, as an hour of drawing must not end at a mistake.
+    if against is not None:
+        one = drawn(saved, 1, replace(sampling, batch_size=1))
+        given = given_by(against, split, tuple(one.shape[1:]))
+    elif split is not None:
+        raise ValueError("--split is the part of the data that --against names: give both or none")
+    else:
+        given = own_data(saved, num)
+    return Case(drawn(saved, num, sampling), saved, given)
+
+
+def _scores(case: Case, sight: Sight) -> list[Score]:
+    """By the recipe's own judge where nothing else is asked for, else by the measures of images or of points."""
+    samples, (reference, others, learned, *_) = case.samples, case.given
+    judge = _own_judge(case, sight)
+    if hasattr(reference, "log_density"):
+        if sight.detector is not None:
+            raise ValueError("points are judged as they are: leave --detector out")
+        if judge is not None:
+            return judge(samples, reference)
+        energy = getattr(case.saved.learner.cpu(), "energy", None)
+        return judge_points(samples, reference, measures=sight.measures or POINT_MEASURES, energy=energy)
+    if judge is not None:
+        return judge(samples, reference, others, device=sight.device)
+    measures = sight.measures or [name for name in IMAGE_MEASURES if learned or name != OF_MEMORY]
+    if OF_MEMORY in measures and not learned:
+        raise ValueError(
+            f"{OF_MEMORY} compares what was learned from with what was held out: give data with a train and a test"
+            " part and leave --split out"
+        )
+    return judge_images(
+        samples, reference, others, detector=sight.detector, device=sight.device, measures=measures,
+        remember=sight.remember,
+    )  # fmt: skip
+
+
+def _own_judge(case: Case, sight: Sight) -> Callable[..., list[Score]] | None:
+    """The recipe's, where the data are its own and nothing else is asked for, unless it is `judge_images`."""
+    if case.saved is None or not case.given.own or sight.measures or sight.detector:
+        return None
+    judge = case.saved.experiment.judge
+    if judge is None:
+        name = short_name(case.saved.recipe)
+        raise ValueError(f"the recipe {name} has no judge: name --measures, such as frechet,kernel")
+    return None if judge is judge_images else judge
+
+
+def find_detector(name: str) -> tuple[nn.Module, bytes]:
+    """The detector of that name and the code that it comes from, if that is the user's own file."""
+    if size := re.fullmatch(r"efflite0(?:-(\d+))?", name):
+        return EffLite0(int(size[1] or 224)), b""
+    if name == "inception" or name.startswith("inception:"):
+        return Inception(name.partition(":")[2] or None), b""
+    if ":" not in name:
+        raise ValueError(
+            f'there is no detector "{name}": there are efflite0, efflite0-SIZE, inception, inception:WEIGHTS'
+            " and my_file.py:function"
+        )
+    module = function_in(name)()
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"{name} must return a torch.nn.Module, not {type(module).__name__}")
+    if not isinstance(getattr(module, "name", None), str):
+        raise ValueError(f"the module of {name} needs a name to be a detector: scores are printed with it")
+    return module, Path(name.rpartition(":")[0]).read_bytes()
+
+
+def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, against: str | None) -> None:
+    """One line a score in the run's scores.jsonl."""
+    stages = {name: asdict(stage) for name, stage in sampling.stages(saved.learner.stages).items()}
+    facts = {"step": saved.step, "seed": sampling.seed, "stages": stages, "against": against, "time": now()}
+    for score in scores:
+        append_line(run / "scores.jsonl", facts | score.as_dict())
+
+
+def _print(scores: list[Score], case: Case, source: str) -> None:
+    title = f"{short_name(case.saved.recipe)} at step {case.saved.step}" if case.saved else source
+    heads = ("measure", "value", "samples", "reference", "protocol", "resize", "floor")
+    open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
+    if case.given.note:
+        print(case.given.note)
+    if isinstance(case.given.others, Tensor) and len(case.given.others) < len(case.samples):
+        n = len(case.given.others)
+        print(
+            f"no floor: {n} other real images cannot stand in for {len(case.samples)} samples; --num {n} has one"
+        )
+
+
+def _row(score: Score) -> tuple[str, ...]:
+    arrow = "↓" if score.lower_is_better else "↑"
+    error = "" if score.error is None else f" ± {score.error:.2g}"
+    floor = "-" if score.floor is None else f"{score.floor:.4g}"
+    counts = str(score.num_samples), str(score.num_reference)
+    value = f"{score.value:.4g}{error}"
+    return f"{score.measure} {arrow}", value, *counts, score.protocol, score.resize or "-", floor
+
+
+def _neighbours(case: Case, sight: Sight) -> Image.Image:
+    """Rows of a sample and its nearest training images, among those that the memorisation check compares."""
+    samples, (reference, others, *_) = case.samples, case.given
+    if samples.dim() != 4 or not isinstance(others, Tensor):
+        raise ValueError("points have no nearest pictures: leave --out out")
+    detector = EffLite0() if sight.detector is None else sight.detector
+    train = shuffled(others)[: max(len(samples), len(reference))]
+    seen = sight.remember(detector, train, device=sight.device)
+    shown = samples[:NUM_SHOWN]
+    rows = nearest(extract(detector, shown, device=sight.device), seen, k=NUM_NEAREST).cpu()
+    tiles = torch.cat([shown[:, None], train.cpu()[rows]], 1).flatten(0, 1)
+    return pictures.grid(tiles, columns=1 + NUM_NEAREST)

@@ -1,0 +1,156 @@
+"""What `evaluate` is given: images that some program made, and the data that samples are held to.
+
+The data come in three: what judges, other real images that show what real data would score, and whether a model
+learned from those (only then can it have learned them by heart).
+"""
+
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile, ZipFile
+
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor, nn
+
+from evolvent.data.images import Images
+from evolvent.data.readers import from_file, load, splits_of
+from evolvent.drawing import as_seen
+from evolvent.metrics.scores import shuffled
+from evolvent.recipes.find import Saved, short_name
+from evolvent.runs import MODEL
+from evolvent.shapes import Pixels
+
+ARRAYS = (".npz", ".npy")
+OTHER_PART = {"test": "train", "train": "test"}
+MOST_OF_STREAM = 50_000
+"""Images that are taken of a source too large to hold."""
+
+
+class Given(NamedTuple):
+    """reference: what judges, images or a law. others: real images for the floor; `learned`: a model saw them."""
+
+    reference: Any
+    others: Tensor | None
+    learned: bool
+    name: str
+    own: bool = False
+    """Of the recipe itself."""
+    note: str = ""
+    """What a person should know about how they were cut."""
+
+
+def is_trained(source: str) -> bool:
+    """Whether `source` is a run or a model, and not images."""
+    path = Path(source)
+    images = path.suffix in (*ARRAYS, ".zip") or (path.is_dir() and not holds_run(path))
+    return not images
+
+
+def holds_run(path: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return (path / "run.json").is_file() or (path / MODEL).is_file()
+
+
+def read_samples(source: str, num: int | None) -> Pixels:
+    """The images of a folder, a ZIP, an .npz or an .npy at the one size that they have; `num` random ones of them."""
+    path = Path(source)
+    pixels = from_file(path).pixels if path.suffix in ARRAYS else _pixels(load(source, _side(path)))
+    if num is None:
+        return pixels
+    if not 1 <= num <= len(pixels):
+        raise ValueError(f"{source} holds {len(pixels)} images, and --num asks for {num}")
+    return shuffled(pixels)[:num]
+
+
+def own_data(saved: Saved, num: int) -> Given:
+    """Held-out and training data of a run's recipe; a law whose density is known stands for both."""
+    if saved.experiment.held_out is None:
+        name = short_name(saved.recipe)
+        raise ValueError(f"the recipe {name} has no held-out data: say by --against what to hold samples to")
+    held_out = saved.experiment.held_out()
+    if hasattr(held_out, "log_density"):
+        return Given(held_out, None, True, "the exact law", own=True)
+    pixels = [_pixels(source, num) for source in (held_out, saved.experiment.data())]
+    return Given(*pixels, True, "its held-out data", own=True)
+
+
+def given_by(against: str | None, split: str | None, shape: tuple[int, ...]) -> Given:
+    """The data that `against` names, for samples of `shape`; ValueError where they cannot be compared."""
+    if against is None:
+        raise ValueError("images know no data: say by --against what to hold them to")
+    if len(shape) != 3:
+        raise ValueError(f"--against takes data of images, and the samples are points of shape {list(shape)}")
+    if split is not None and split not in OTHER_PART:
+        raise ValueError(f"the part that judges is test or train, not {split}")
+    if split is None and "test" not in splits_of(against):
+        return _halves(against, shape)
+    split = split or "test"
+    pixels = (_part(against, part, shape) for part in (split, OTHER_PART[split]))
+    return Given(*pixels, split == "test", f"{against}, {split}")
+
+
+def _part(against: str, split: str, shape: tuple[int, ...]) -> Pixels:
+    """One part of the data at the samples' size: arrays as they are, pictures cropped and resized to it."""
+    channels, height, width = shape
+    if Path(against).suffix in ARRAYS:
+        pixels = from_file(against, split=split).pixels
+    else:
+        pixels = _pixels(load(against, max(height, width), split=split, channels=channels))
+    if tuple(pixels.shape[1:]) != shape:
+        raise ValueError(
+            f"the samples are {width} × {height} px with {channels} channels and the images of {against} "
+            f"{pixels.shape[3]} × {pixels.shape[2]} px with {pixels.shape[1]}: prepare one to the size of the other"
+        )
+    return pixels
+
+
+def _halves(against: str, shape: tuple[int, ...]) -> Given:
+    """Of data in one part: a random half judges, the other gives the floor."""
+    pixels = shuffled(_part(against, "train", shape))
+    half = len(pixels) // 2
+    note = f"{against} has no test part: a random {half} of its {len(pixels)} images judge, the others give the floor"
+    return Given(pixels[:half], pixels[half:], False, f"half of {against}", note=note)
+
+
+def _pixels(source: nn.Module, num: int = MOST_OF_STREAM) -> Tensor:
+    """All the images of a source that holds them, or `some` of one that streams; else `num` draws, always the same."""
+    if isinstance(source, Images):
+        return source.pixels
+    if hasattr(source, "some"):
+        return source.some(MOST_OF_STREAM)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return as_seen(source.draw(num))
+
+
+def _side(path: Path) -> int:
+    """The side of the square pictures in a folder or a ZIP, read from their heads; 1 where there are none."""
+    sizes = {size for size in map(_size, _files(path)) if size is not None}
+    if len(sizes) > 1 or any(width != height for width, height in sizes):
+        named = ", ".join(f"{width} × {height} px" for width, height in sorted(sizes)[:3])
+        raise ValueError(
+            f"{path} holds pictures of {named}: samples are judged as they are, square and of one size"
+        )
+    return min(sizes)[0] if sizes else 1
+
+
+def _files(path: Path) -> Iterator[BytesIO | Path]:
+    if path.is_dir():
+        yield from (file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        return
+    try:
+        with ZipFile(path) as archive:
+            yield from (BytesIO(archive.read(name)) for name in archive.namelist())
+    except BadZipFile as error:
+        raise ValueError(f"{path} is not a ZIP, or is damaged ({error})") from error
+
+
+def _size(file: BytesIO | Path) -> tuple[int, int] | None:
+    """Width and height; None for what is no picture."""
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except UnidentifiedImageError:
+        return None

@@ -1,0 +1,232 @@
+"""`evolvent evaluate` on images of any program: what is read, what it is held to, and every mistake in a sentence."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from evolvent.cli import main
+from evolvent.runs import read_lines
+
+DETECTOR = """
+from torch import nn
+
+
+class Corners(nn.Module):
+    name = "corners"
+
+    def forward(self, pixels_uint8):
+        return pixels_uint8[:, 0, :2, :2].flatten(1).float()
+
+
+def corners():
+    return Corners()
+
+
+def nameless():
+    return nn.Flatten()
+
+
+def nothing():
+    return None
+"""
+
+RECIPE = """
+import torch
+from torch import nn
+
+from evolvent import Adam, Energy, Experiment, Gaussian, GCN, Images, Langevin, Persistent, Schedule
+from evolvent.data.toys import Ring
+from evolvent.metrics.scores import judge_images, judge_points
+
+
+def experiment(shape, data, judge):
+    size = torch.Size(shape).numel()
+    net = nn.Sequential(nn.Flatten(), nn.Linear(size, 8), nn.SiLU(), nn.Linear(8, 1), nn.Flatten(0))
+    energy = Energy(net, Gaussian(shape))
+    learner = GCN(energy, Persistent(energy.reference, 16), Langevin(0.01, 2))
+    return Experiment(learner, lambda: data, Schedule(2, 8, {"energy": Adam(1e-2)}), lambda: data, judge)
+
+
+def images(judged: bool = True) -> Experiment:
+    pixels = torch.randint(256, (40, 1, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+    return experiment((1, 8, 8), Images(pixels), judge_images if judged else None)
+
+
+def points() -> Experiment:
+    return experiment((2,), Ring(), judge_points)
+"""
+
+
+def arrays(n, *, seed=0, channels=1, size=8):
+    return np.random.RandomState(seed).randint(256, size=(n, size, size, channels)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluating")
+    (folder / "mine.py").write_text(DETECTOR)
+    (folder / "recipe.py").write_text(RECIPE)
+    np.savez(folder / "samples.npz", images=arrays(30))
+    np.savez(folder / "data.npz", train_x=arrays(50, seed=1), test_x=arrays(40, seed=2))
+    np.savez(folder / "few.npz", train_x=arrays(10, seed=1), test_x=arrays(40, seed=2))
+    np.savez(folder / "one.npz", images=arrays(70, seed=1))
+    np.savez(folder / "large.npz", images=arrays(30, size=16))
+    np.savez(folder / "colour.npz", images=arrays(30, channels=3))
+    np.savez(folder / "floats.npz", images=arrays(30) / 255)
+    for i, image in enumerate(arrays(30)):
+        file = folder / "pictures" / f"{i:02}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(file)
+    (folder / "mixed").mkdir()
+    for size in (8, 9):
+        Image.fromarray(arrays(1, size=size)[0, ..., 0]).save(folder / "mixed" / f"{size}.png")
+    for name in ("images", "points"):
+        assert main(["train", f"{folder}/recipe.py:{name}", "--out", f"{folder}/{name}"]) == 0
+    return folder
+
+
+def words(place, source, *more):
+    return [
+        "evaluate", f"{place}/{source}", "--against", f"{place}/data.npz", "--cache", "none",
+        "--detector", f"{place}/mine.py:corners", *more,
+    ]  # fmt: skip
+
+
+def rows(shown):
+    """The cells of the printed table by measure."""
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
+    return {row[0].split()[0]: row[1:] for row in cells}
+
+
+def test_images_of_any_program_are_judged_with_counts_detector_and_floor(place, capsys):
+    assert main(words(place, "samples.npz")) == 0
+    shown = rows(capsys.readouterr().out)
+    assert list(shown) == [
+        "frechet", "kernel", "precision", "recall", "density", "coverage", "memorisation-ratio", "memorised-share",
+        "sliced-wasserstein",
+    ]  # fmt: skip
+    assert all(row[1:3] == ["30", "40"] and row[-1] != "-" for row in shown.values())
+    assert shown["recall"][3] == "corners, k=3"
+
+
+def test_a_folder_of_the_same_pictures_scores_the_same(place, capsys):
+    main(words(place, "samples.npz", "--measures", "frechet,mmd"))
+    array = rows(capsys.readouterr().out)
+    main(words(place, "pictures", "--measures", "frechet,mmd"))
+    assert rows(capsys.readouterr().out) == array
+
+
+def test_a_random_part_is_judged_and_a_floor_that_cannot_be_had_is_told(place, capsys):
+    assert main(words(place, "samples.npz", "--num", "12", "--measures", "frechet")) == 0
+    assert rows(capsys.readouterr().out)["frechet"][1] == "12"
+    few = ["evaluate", f"{place}/samples.npz", "--against", f"{place}/few.npz", "--cache", "none"]
+    assert main([*few, "--measures", "sliced-wasserstein"]) == 0
+    shown = capsys.readouterr().out
+    assert rows(shown)["sliced-wasserstein"][-1] == "-"
+    assert "no floor: 10 other real images cannot stand in for 30 samples; --num 10 has one" in shown
+
+
+def test_data_in_one_part_are_cut_in_half_and_say_so(place, capsys):
+    line = ["evaluate", f"{place}/samples.npz", "--against", f"{place}/one.npz", "--cache", "none"]
+    assert main([*line, "--detector", f"{place}/mine.py:corners"]) == 0
+    shown = capsys.readouterr().out
+    assert "a random 35 of its 70 images judge" in shown
+    assert "memorisation-ratio" not in shown and rows(shown)["frechet"][2] == "35"
+
+
+def test_the_training_part_can_judge_too(place, capsys):
+    assert main(words(place, "samples.npz", "--split", "train")) == 0
+    shown = rows(capsys.readouterr().out)
+    assert shown["frechet"][2] == "50" and "memorisation-ratio" not in shown
+
+
+def test_the_picture_shows_samples_and_their_nearest_training_images(place, tmp_path):
+    data = arrays(50, seed=1)
+    np.savez(tmp_path / "copies.npz", images=data[:20])
+    line = words(place, "samples.npz", "--measures", "frechet", "--out", f"{tmp_path}/near.png")
+    line[1] = f"{tmp_path}/copies.npz"
+    assert main(line) == 0
+    with Image.open(tmp_path / "near.png") as picture:
+        shown = np.array(picture)
+    scale = (shown.shape[1] - 2) // 6 - 2
+    assert shown.shape[0] == 12 * (scale + 2) + 2
+    first, nearest = shown[2 : 2 + scale, 2 : 2 + scale], shown[2 : 2 + scale, scale + 4 : 2 * scale + 4]
+    assert np.array_equal(first, nearest)
+
+
+def test_features_of_the_data_are_kept_for_the_next_time(place, tmp_path, capsys):
+    line = words(place, "samples.npz", "--measures", "frechet")
+    line[line.index("none")] = f"{tmp_path}/cache"
+    assert main(line) == 0
+    first, files = capsys.readouterr().out, sorted((tmp_path / "cache").iterdir())
+    assert len(files) == 2
+    files[0].write_bytes(b"damaged")
+    assert main(line) == 0
+    shown = capsys.readouterr().out
+    assert "computed anew" in shown and rows(shown) == rows(first)
+
+
+def test_a_run_is_judged_by_any_measure_against_its_own_or_other_data(place, capsys):
+    options = ["--num", "20", "--cache", "none", "--detector", f"{place}/mine.py:corners"]
+    assert main(["evaluate", f"{place}/images", *options, "--measures", "kernel"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                f"{place}/images",
+                *options,
+                "--measures",
+                "recall",
+                "--against",
+                f"{place}/data.npz",
+            ]
+        )
+        == 0
+    )
+    lines = read_lines(place / "images" / "scores.jsonl")[-2:]
+    assert [(line["measure"], line["num_reference"]) for line in lines] == [("kernel", 40), ("recall", 40)]
+    assert [line["against"] for line in lines] == [None, f"{place}/data.npz"]
+    assert all(line["floor"] is not None and "corners" in line["protocol"] for line in lines)
+    assert json.dumps(lines[0]["stages"])
+
+
+def test_points_are_judged_by_measures_of_points(place, capsys):
+    assert (
+        main(["evaluate", f"{place}/points", "--num", "20", "--measures", "wasserstein,log-density,kl"]) == 0
+    )
+    shown = rows(capsys.readouterr().out)
+    assert list(shown) == ["wasserstein", "log-density", "kl"]
+    assert shown["kl"][-1] == "0" and float(shown["kl"][0]) > 0
+
+
+MISTAKES = {
+    "{p}/samples.npz": "say by --against what to hold them to",
+    "{p}/samples.npz --against {p}/data.npz --measures fid": 'no measure "fid" here: there are frechet',
+    "{p}/samples.npz --against {p}/data.npz --detector resnet": 'no detector "resnet"',
+    "{p}/samples.npz --against {p}/data.npz --detector {p}/mine.py:nameless": "needs a name to be a detector",
+    "{p}/samples.npz --against {p}/data.npz --detector {p}/mine.py:nothing": "must return a torch.nn.Module",
+    "{p}/samples.npz --against {p}/data.npz --detector {p}/mine.py:resnet": "has no function resnet",
+    "{p}/samples.npz --against {p}/data.npz --seed 3": "can be said of a run alone",
+    "{p}/samples.npz --against {p}/data.npz --num 31": "holds 30 images, and --num asks for 31",
+    "{p}/samples.npz --against {p}/data.npz --split valid": "test or train, not valid",
+    "{p}/samples.npz --against {p}/data.npz --out x.jpg": "is a .png",
+    "{p}/samples.npz --against {p}/nowhere": "nowhere",
+    "{p}/samples.npz --against {p}/one.npz --measures memorisation": "give data with a train and a test part",
+    "{p}/large.npz --against {p}/data.npz": "16 × 16 px with 1 channels and the images of",
+    "{p}/colour.npz --against {p}/data.npz": "8 × 8 px with 3 channels and the images of",
+    "{p}/floats.npz --against {p}/data.npz": "convert 0..1 by",
+    "{p}/mixed --against {p}/data.npz": "holds pictures of 8 × 8 px, 9 × 9 px",
+    "{p}/images --split train": "--split is the part of the data that --against names",
+    "{p}/points --against {p}/data.npz": "the samples are points",
+    "{p}/points --detector efflite0-32": "points are judged as they are",
+    "{p}/points --measures frechet": 'no measure "frechet" here: there are sliced',
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_every_mistake_is_one_sentence(place, capsys, line):
+    assert main(["evaluate", *line.format(p=place).split(), "--cache", "none"]) == 2
+    told = capsys.readouterr().err
+    assert MISTAKES[line] in told and told.count("\n") == 1
