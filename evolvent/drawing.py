@@ -9,7 +9,7 @@ from torch import Tensor
 
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
-from evolvent.recipes.find import Saved
+from evolvent.pretrained import Saved
 from evolvent.sampling import choose_stages, draw_chunks
 from evolvent.shapes import Pixels, Points
 from evolvent.terminal import counted, open_console

@@ -22,6 +22,7 @@ LAYERS = [
     {"runs"},
     {"session"},
     {"recipes"},
+    {"pretrained"},
     {"terminal", "options", "drawing", "given", "remembering", "preparing"},
     {"evaluating"},
     {"commands"},
