@@ -1,4 +1,4 @@
-"""The command line: train | sample | evaluate | report | recipes.
+"""The command line: train | sample | evaluate | report | recipes | data | export.
 
 Options are the typed keywords of a command (`commands`), or of the recipe that `train` runs. A user's mistake
 is one sentence on standard error, never a traceback. Exit codes:
