@@ -3,10 +3,10 @@
     python benchmarks/equal_time.py --minutes 5 --workers 2 --out equal_time
 
 Gives every digits recipe the same training time on one thread: its first steps are timed, the schedule (so also the
-decay of the learning rates) is set to what fits, and the run starts anew. Time is that of the processor, which on an
-idle machine is the clock's and on a busy one what the clock would have shown. Each is then judged as `evolvent evaluate`
-judges it: 1,000 samples of the averaged weights, drawn by the recipe's own stages, against 1,000 held-out digits.
-Pictures of the samples and a table with the real-against-real floor are written to the folder.
+decay of the learning rates) is set to what fits, and the run starts anew. Time is that of the processor: on an idle
+machine the clock's, on a busy one what the clock would have shown. Each is then judged as `evolvent evaluate` judges
+it: 1,000 samples of the averaged weights, drawn by the recipe's own stages, against 1,000 held-out digits. Pictures of
+the samples and a table with the real-against-real floor are written to the folder.
 """
 
 import argparse
