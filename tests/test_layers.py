@@ -14,6 +14,7 @@ LAYERS = [
     {"noise"},
     {"reference"},
     {"energy"},
+    {"compiled"},
     {"dynamics"},
     {"particles", "flows"},
     {"learners"},
