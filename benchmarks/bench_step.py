@@ -4,15 +4,15 @@
 
 A step is `Trainer.advance`: draw data, evolve, every backward, Adam, averaging. The peers' steps are persistent
 contrastive divergence from a bank of the same size with the same score net, batch, K, step size, noise and fused Adam,
-in their own classes; they average no weights. Memory is what a process that runs nothing else holds at its peak above
-what it held before its first step.
+in their own classes; they average no weights. Memory is what the second step of
+a process that runs nothing else holds at its peak, above what was held before it.
 """
 
 import argparse
 import multiprocessing
-import resource
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from ebm.buffer import ReplayBuffer
@@ -113,13 +113,19 @@ BASES = {name: "GCN, residual score" if "residual" in name else "GCN" for name i
 
 
 def peak_memory(name: str) -> float:
-    """MiB that three steps add to the process's peak."""
+    """MiB of resident memory that a step holds at its peak, above what the process holds before it (Linux)."""
     torch.set_num_threads(1)
     step = CASES[name]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(3):
-        step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    step()
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+    before = _resident("VmRSS")
+    step()
+    return (_resident("VmHWM") - before) / 1024
+
+
+def _resident(kind: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind))
 
 
 def main() -> None:
