@@ -42,7 +42,10 @@ class Operators(TorchDispatchMode):
         self.seen = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        if function in WAITING:
+        masked = function is torch.ops.aten.index.Tensor and any(
+            rows is not None and rows.dtype == torch.bool for rows in args[1]
+        )
+        if masked or function in WAITING:
             self.seen.append(str(function))
         return function(*args, **(kwargs or {}))
 
