@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 
 from evolvent.commands import COMMANDS, Device, settle_device
+from evolvent.machine import keep_freed_memory
 from evolvent.options import Parser, parse
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
@@ -32,6 +33,7 @@ DEFAULT_RECIPE = next(iter(RECIPES))
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    keep_freed_memory()
     try:
         return _dispatch(words)
     except Diverged as error:

@@ -10,7 +10,7 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent
 
 LAYERS = [
-    {"shapes"},
+    {"shapes", "machine"},
     {"noise"},
     {"reference"},
     {"energy"},
