@@ -4,8 +4,8 @@
 
 A step is `Trainer.advance`: draw data, evolve, every backward, Adam, averaging. The peers' steps are persistent
 contrastive divergence from a bank of the same size with the same score net, batch, K, step size, noise and fused Adam,
-in their own classes; they average no weights. Memory is what the second step of
-a process that runs nothing else holds at its peak, above what was held before it.
+in their own classes; they average no weights. Memory is what the first two steps of
+a process that runs nothing else hold at their peak, above what was held before them: optimiser and banks included.
 """
 
 import argparse
@@ -113,12 +113,12 @@ BASES = {name: "GCN, residual score" if "residual" in name else "GCN" for name i
 
 
 def peak_memory(name: str) -> float:
-    """MiB of resident memory that a step holds at its peak, above what the process holds before it (Linux)."""
+    """MiB of resident memory that two steps hold at their peak, above what the process held before them (Linux)."""
     torch.set_num_threads(1)
     step = CASES[name]()
-    step()
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     before = _resident("VmRSS")
+    step()
     step()
     return (_resident("VmHWM") - before) / 1024
 
