@@ -40,6 +40,7 @@ def sample(
     step_size: float | None = None,
     temperature: float | None = None,
     batch_size: int | None = None,
+    compiled: bool = False,
     device: Device = "auto",
 ) -> None:
     """Draw samples from a run folder or a model.safetensors; sample i depends on (seed, i) alone.
@@ -54,10 +55,16 @@ def sample(
         step_size: of every stage, in place of the recipe's.
         temperature: of every stage, in place of the recipe's.
         batch_size: drawn at once, in place of the recipe's; bitwise the same samples need the same.
+        compiled: run the chains as machine code: the same up to rounding, worth its minute for toys and long chains.
         device: auto, cpu or cuda.
     """
     _check_out(Path(out), out)
-    changes = {"num_steps": num_steps, "step_size": step_size, "temperature": temperature}
+    changes = {
+        "num_steps": num_steps,
+        "step_size": step_size,
+        "temperature": temperature,
+        "compiled": compiled,
+    }
     saved = load(source, device=settle_device(device))
     points = _drawn(saved, num, seed, batch_size, choose_stages(saved.learner.stages, dynamics, **changes))
     _write_samples(points, Path(out), getattr(saved.learner, "energy", None))

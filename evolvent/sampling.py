@@ -60,13 +60,16 @@ def choose_stages(
     num_steps: int | None = None,
     step_size: float | None = None,
     temperature: float | None = None,
+    compiled: bool = False,
 ) -> dict[str, Dynamics]:
     """The stages called `names` ("hidden,image"; "none"; None for all offered), in the order of `offered`.
 
     The numbers that are given replace those of every chosen stage. A stage that is not offered, because its
-    recipe samples without it, needs all three; the learner says whether it knows it.
+    recipe samples without it, needs the first three; the learner says whether it knows it.
     """
-    given = {"num_steps": num_steps, "step_size": step_size, "temperature": temperature}
+    given = {
+        "num_steps": num_steps, "step_size": step_size, "temperature": temperature, "compiled": compiled or None
+    }  # fmt: skip
     changes = {name: value for name, value in given.items() if value is not None}
     wanted = list(offered) if names is None else [name for name in names.split(",") if name != "none"]
     if changes and not wanted:

@@ -63,3 +63,8 @@ def test_a_stage_that_the_recipe_left_out_can_be_added_with_its_numbers():
     assert added == {"hidden": Langevin(0.1, 3, temperature=0.5)}
     with pytest.raises(ValueError, match=r'"hidden" is not among the stages .* \(image\)'):
         choose_stages({"image": IMAGE}, "hidden")
+
+
+def test_compiling_is_asked_for_every_stage_or_none():
+    assert all(chain.compiled for chain in choose_stages(OFFERED, compiled=True).values())
+    assert not any(chain.compiled for chain in choose_stages(OFFERED).values())
