@@ -25,6 +25,7 @@ from rich.console import Console
 from evolvent.commands import COMMANDS
 from evolvent.drawing import Device, settle_device
 from evolvent.guard import Guard
+from evolvent.machine import keep_freed_memory
 from evolvent.options import Parser, parse, run_command
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
@@ -41,6 +42,7 @@ OUT_OF_TIME = 124
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    keep_freed_memory()
     try:
         return _dispatch(words)
     except Diverged as error:

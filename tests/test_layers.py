@@ -10,10 +10,11 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent
 
 LAYERS = [
-    {"shapes"},
+    {"shapes", "machine"},
     {"noise"},
     {"reference"},
     {"energy"},
+    {"compiled"},
     {"dynamics"},
     {"particles", "flows"},
     {"learners", "signs", "guard"},

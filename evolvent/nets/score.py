@@ -68,7 +68,9 @@ class PlainScore(nn.Module):
         wake(self)
         with torch.no_grad():
             for layer in self.layers:
-                layer.weight *= 2**0.5  # pooling takes a factor 2 from white noise, and none from a plain area
+                layer.weight *= (
+                    2**0.5
+                )  # pooling takes a factor 2 from white noise, and none from a plain area
 
     def forward(self, x: Points) -> PerPoint:
         x = functional.silu(self.first(x))
