@@ -157,7 +157,7 @@ def digits_gcn(
     noise: float = 0.003,
     num_slots: int = 500,
     rebirth: float = 0.05,
-    sampling_steps: int = 300,
+    sampling_steps: int = 600,
 ) -> Experiment:
     """Maximum likelihood with a bank of chains that start from uniform noise.
 
@@ -185,7 +185,7 @@ def digits_wgcn(
     noise: float = 0.003,
     num_slots: int = 500,
     rebirth: float = 0.05,
-    sampling_steps: int = 300,
+    sampling_steps: int = 600,
     tau: float = 0.2,
     ends: Literal["path", "data"] = "data",
 ) -> Experiment:
