@@ -57,7 +57,7 @@ def wgcn(recipe: Build, tau: float, ends: str) -> Build:
     return lambda **settings: recipe(tau=tau, ends=ends, **settings)
 
 
-CHAINS = {"batch_size": 32}
+CHAINS = {"batch_size": 32, "chain_step_size": 0.4}
 SCENES = {
     "ring": Scene(
         {
@@ -78,7 +78,7 @@ SCENES = {
             "GGCN": digits,
         },
         {"GCN": CHAINS, "w-GCN, path": CHAINS, "w-GCN, data": CHAINS, "GGCN": {"batch_size": 32}},
-        (2e-3, 4e-3, 8e-3, 1.6e-2),
+        (1e-3, 2e-3, 4e-3, 8e-3),
         150,
     ),
 }
