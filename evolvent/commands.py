@@ -15,6 +15,7 @@ from evolvent.drawing import Device, Sampling, drawn, settle_device
 from evolvent.evaluating import evaluate
 from evolvent.files import write_whole
 from evolvent.preparing import data
+from evolvent.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import load, short_name
 from evolvent.runs import read_lines, read_record
@@ -39,7 +40,9 @@ def sample(
     """
     _check_out(Path(out), out)
     saved = load(source, device=settle_device(device))
-    points = drawn(saved, num, sampling)
+    points = drawn(saved, num, sampling, here())
+    if not here().first:
+        return
     _write_samples(points, Path(out), getattr(saved.learner, "energy", None))
     print(f"{num} samples of {short_name(saved.recipe)} at step {saved.step}: {out}")
 

@@ -10,7 +10,7 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent
 
 LAYERS = [
-    {"shapes"},
+    {"shapes", "ranks"},
     {"noise"},
     {"reference"},
     {"energy"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"runs"},
     {"session"},
     {"recipes"},
-    {"terminal", "options", "drawing", "given", "remembering", "preparing"},
+    {"joining", "terminal", "options", "drawing", "given", "remembering", "preparing"},
     {"evaluating"},
     {"commands"},
     {"cli"},

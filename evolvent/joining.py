@@ -1,0 +1,97 @@
+"""How the processes that torchrun starts find each other, speak once, and leave together.
+
+    torchrun --nproc-per-node 4 -m evolvent train …      RANK, WORLD_SIZE, LOCAL_RANK and MASTER_* in the environment
+
+Tensors on the CPU travel by gloo, those on a GPU by NCCL. A process alone makes no group. A process that dies breaks
+the connection, which the others hear of at once; of one that hangs they hear after `PATIENCE`.
+"""
+
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from evolvent.ranks import ALONE, Ranks
+
+PATIENCE = timedelta(minutes=10)
+"""How long a process waits for another one."""
+LOST = 3
+"""The exit code of a process that lost another one."""
+LEFT = "evolvent: the first has left"
+
+
+class Company:
+    """The processes that were started together, as one of them sees them."""
+
+    def __init__(self, ranks: Ranks, store: dist.Store | None) -> None:
+        self.ranks, self.store = ranks, store
+
+    def first_to_say(self, sentence: str) -> bool:
+        """Whether no other process has said it yet: what goes wrong in all of them is told once."""
+        if self.store is None:
+            return True
+        key = "evolvent: " + hashlib.blake2b(sentence.encode()).hexdigest()
+        try:
+            return self.store.add(key, 1) == 1
+        except RuntimeError:  # the store went with the process that held it
+            return True
+
+    def leave(self, code: int) -> None:
+        """Leaving in failure, outlast the first process, which writes: torchrun then ends all of them."""
+        if self.store is None:
+            return
+        with suppress(RuntimeError):
+            if self.ranks.first:
+                self.store.set(LEFT, "")
+                return
+            if code in (0, LOST):
+                return
+            until = time.monotonic() + PATIENCE.total_seconds()
+            while not self.store.check([LEFT]) and time.monotonic() < until:
+                time.sleep(0.1)
+            time.sleep(0.5)  # it still has to get out of Python
+
+
+@contextmanager
+def joined() -> Iterator[Company]:
+    """The processes that this one was started with; ValueError where they do not find each other."""
+    place = os.environ
+    if int(place.get("WORLD_SIZE", 1)) == 1 or "RANK" not in place:
+        yield Company(ALONE, None)
+        return
+    try:
+        store, rank, num = next(dist.rendezvous("env://", timeout=PATIENCE))
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=num, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"this process did not find the {place['WORLD_SIZE']} that it was started with: {error}"
+        ) from error
+    if rank > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first speaks for all
+    try:
+        yield Company(Ranks(rank, num), dist.PrefixStore("evolvent", store))
+    finally:
+        if rank > 0:
+            sys.stdout.close()
+            sys.stdout = sys.__stdout__
+        dist.destroy_process_group()
+
+
+def take_gpu() -> None:
+    """Make "cuda" this process's own GPU, where torchrun started it. ValueError where the machine has too few."""
+    if "LOCAL_RANK" not in os.environ:
+        return
+    number, num_gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if number >= num_gpus:
+        raise ValueError(
+            f"a machine with {num_gpus} GPUs has none for process {number}: give --nproc-per-node {num_gpus} to"
+            " torchrun, or --device cpu"
+        )
+    torch.cuda.set_device(number)
