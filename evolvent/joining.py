@@ -43,9 +43,10 @@ class Company:
             return True
 
     def leave(self, code: int) -> None:
-        """Leaving in failure, outlast the first process, which writes: torchrun then ends all of them."""
+        """Leave the group. In failure, outlast the first process, which writes: torchrun then ends all of them."""
         if self.store is None:
             return
+        dist.destroy_process_group()  # whoever still waits for this process hears of it
         with suppress(RuntimeError):
             if self.ranks.first:
                 self.store.set(LEFT, "")
@@ -81,7 +82,8 @@ def joined() -> Iterator[Company]:
         if rank > 0:
             sys.stdout.close()
             sys.stdout = sys.__stdout__
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def take_gpu() -> None:

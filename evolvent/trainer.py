@@ -204,6 +204,7 @@ class Trainer:
                 "a CUDA graph cannot wait for other processes, and this learner exchanges particles or batch"
                 " statistics within a step: give --captured false, or train in one process"
             )
+        self.ranks.greatest(0)  # who failed on the way here is missed by gloo at once, by NCCL late
         self.ranks.copy_first([*self.learner.parameters(), *self.learner.buffers()])
         for name in self.shards:
             path, _, buffer = name.rpartition(".")

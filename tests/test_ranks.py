@@ -50,11 +50,11 @@ TOLERANCE = 1e-5
 pytestmark = pytest.mark.skipif(FORK is None, reason="needs fork: a process takes seconds to start")
 
 
-def child(rank, num, store, function, pipe):
+def child(rank, num, store, function, pipe, patience):
     """One process of a group: what the function returns, or the error, goes into the pipe."""
     try:
         place = dist.FileStore(str(store), num)
-        dist.init_process_group("gloo", store=place, rank=rank, world_size=num, timeout=timedelta(seconds=20))
+        dist.init_process_group("gloo", store=place, rank=rank, world_size=num, timeout=patience)
         found = function(Ranks(rank, num))
     except BaseException as error:
         found = error
@@ -63,13 +63,15 @@ def child(rank, num, store, function, pipe):
     os._exit(0)
 
 
-def begin(tmp_path, function, num=2):
+def begin(tmp_path, function, num=2, patience=20):
     """Start `num` processes; their pipes."""
     store = tmp_path / f"store-{time.monotonic_ns()}"
     started = []
     for rank in range(num):
         ours, theirs = FORK.Pipe(duplex=False)
-        process = FORK.Process(target=child, args=(rank, num, store, function, theirs))
+        process = FORK.Process(
+            target=child, args=(rank, num, store, function, theirs, timedelta(seconds=patience))
+        )
         process.start()
         theirs.close()
         started.append((process, ours))
@@ -258,12 +260,12 @@ def test_a_run_goes_on_with_another_number_of_processes(tmp_path, monkeypatch):
 
 
 def test_the_guard_decides_alike_everywhere_and_as_in_one_process(tmp_path):
-    scene = {**CALM, "num_steps": 60, "lr": 10.0, "guard": Guard(warm_up=2, max_gap=1e3, shrink=1e-3)}
+    scene = {**CALM, "num_steps": 30, "lr": 10.0, "guard": Guard(warm_up=2, max_gap=1e3, shrink=1e-3)}
     scene["log_every"] = scene["checkpoint_every"] = 2
     alone = sit(tmp_path / "alone", scene, ALONE)
     first, second = together(tmp_path, partial(sit, tmp_path / "both", scene))
     assert first == second
-    assert first[1:] == alone[1:] == ("finished", 60)
+    assert first[1:] == alone[1:] == ("finished", 30)
     assert [s.split(":")[0] for s in first[0]] == [s.split(":")[0] for s in alone[0]]
     assert sum("Back to step" in sentence for sentence in first[0]) >= 1
 
@@ -317,6 +319,24 @@ def test_a_process_that_dies_ends_the_others_with_a_sentence(tmp_path, dying):
         assert run.load_checkpoint()[0]["trainer"]["step"] == 8
 
 
+class Hanging(Ring):
+    """One rank sleeps."""
+
+    def draw(self, num):
+        if here().rank == 1:
+            time.sleep(30)
+        return super().draw(num)
+
+
+def test_a_process_that_hangs_ends_the_others_when_their_patience_is_over(tmp_path):
+    scene = {**CALM, "data": Hanging()}
+    (_, waiting), (hanging, _) = begin(tmp_path, partial(sit, tmp_path / "run", scene), patience=2)
+    assert waiting.poll(15), "the other one hangs, too"
+    assert "silent for too long" in pickle.loads(waiting.recv_bytes())[1]
+    hanging.kill()
+    hanging.join()
+
+
 def test_a_signal_to_one_process_stops_all_at_the_same_step(tmp_path):
     scene = {**CALM, "data": Killed(10, signal.SIGTERM, 1)}
     ends = together(tmp_path, partial(sit, tmp_path / "run", scene))
@@ -359,8 +379,8 @@ def test_a_batch_that_cannot_be_split_is_refused():
         tiny_trainer(ranks=Ranks(0, 3))
 
 
-def command(tmp_path, words, num=2):
-    """`evolvent WORDS` as torchrun starts it: exit codes, and what was printed and told."""
+def command(tmp_path, words, num=2, *, extra=()):
+    """`evolvent WORDS` as torchrun starts it: exit codes, and what was printed and told. The last has extra words."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -371,7 +391,7 @@ def command(tmp_path, words, num=2):
         sys.stdout = sys.__stdout__ = (tmp_path / "out").open("a", buffering=1)
         sys.stderr = (tmp_path / "err").open("a", buffering=1)
         try:
-            code = main(words)
+            code = main([*words, *(extra if rank == num - 1 else ())])
         except BaseException:
             traceback.print_exc()
             code = 99
@@ -406,6 +426,11 @@ def test_the_command_line_under_torchrun(tmp_path, monkeypatch):
     codes, _, err = command(tmp_path, [*TOY, "--batch-size", "9"])
     assert codes == [2, 2]
     assert err.count("\n") == err.count("cannot be split evenly over 2 processes") == 1
+    codes, _, err = command(tmp_path, [*TOY, "--out", "new"], extra=["--num-slots", "0"])
+    assert codes == [3, 2]
+    assert "the bank needs at least 1 slot" in err.splitlines()[0]
+    assert "another process of this run is gone" in err.splitlines()[1]
+    assert not (tmp_path / "new").exists()
     with Run.open("runs/toy-ring-1"):
         codes, _, err = command(tmp_path, [*TOY, "--out", "runs/toy-ring-1"])
     assert codes == [2, 2]
