@@ -8,10 +8,9 @@ the connection, which the others hear of at once; of one that hangs they hear af
 
 import hashlib
 import os
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from datetime import timedelta
 
 import torch
@@ -23,7 +22,7 @@ PATIENCE = timedelta(minutes=10)
 """How long a process waits for another one."""
 LOST = 3
 """The exit code of a process that lost another one."""
-LEFT = "evolvent: the first has left"
+FAILED, LEFT = "how many failed", "the first has left"
 
 
 class Company:
@@ -36,7 +35,7 @@ class Company:
         """Whether no other process has said it yet: what goes wrong in all of them is told once."""
         if self.store is None:
             return True
-        key = "evolvent: " + hashlib.blake2b(sentence.encode()).hexdigest()
+        key = hashlib.blake2b(sentence.encode()).hexdigest()
         try:
             return self.store.add(key, 1) == 1
         except RuntimeError:  # the store went with the process that held it
@@ -48,15 +47,22 @@ class Company:
             return
         dist.destroy_process_group()  # whoever still waits for this process hears of it
         with suppress(RuntimeError):
+            if code == 0:
+                return
+            self.store.add(FAILED, 1)
             if self.ranks.first:
+                # The others may still have to speak, and the store may be this process's own.
+                self._wait(lambda: self.store.add(FAILED, 0) == self.ranks.num, seconds=2)
                 self.store.set(LEFT, "")
-                return
-            if code in (0, LOST):
-                return
-            until = time.monotonic() + PATIENCE.total_seconds()
-            while not self.store.check([LEFT]) and time.monotonic() < until:
-                time.sleep(0.1)
-            time.sleep(0.5)  # it still has to get out of Python
+            elif code != LOST:
+                self._wait(lambda: self.store.check([LEFT]), seconds=PATIENCE.total_seconds())
+            time.sleep(0.3)  # for the others to hear of it, and for the first to get out of Python
+
+    @staticmethod
+    def _wait(over: Callable[[], bool], *, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not over() and time.monotonic() < until:
+            time.sleep(0.05)
 
 
 @contextmanager
@@ -74,14 +80,10 @@ def joined() -> Iterator[Company]:
         raise ValueError(
             f"this process did not find the {place['WORLD_SIZE']} that it was started with: {error}"
         ) from error
-    if rank > 0:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  the first speaks for all
     try:
-        yield Company(Ranks(rank, num), dist.PrefixStore("evolvent", store))
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere) if rank else nullcontext():
+            yield Company(Ranks(rank, num), dist.PrefixStore("evolvent", store))
     finally:
-        if rank > 0:
-            sys.stdout.close()
-            sys.stdout = sys.__stdout__
         if dist.is_initialized():
             dist.destroy_process_group()
 

@@ -67,6 +67,9 @@ class ImageNoise(Noise):
     def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
         return self._draw(num, event, torch.cat)
 
+    def uniform_for_all(self, num: int) -> Float[Tensor, " num"]:
+        return self.uniform(num)
+
     def _draw(self, num: int, event: tuple[int, ...], shape_by: Callable) -> Tensor:
         if num != self.num:
             raise ValueError(f"this noise belongs to {self.num} images and was asked for {num} rows")

@@ -69,9 +69,10 @@ class Ranks:
         """The rows of all ranks, in the order of the batch."""
         if self.num == 1:
             return rows
+        rows = rows.contiguous()
         parts = [torch.empty_like(rows) for _ in range(self.num)]
         with told_when_lost():
-            dist.all_gather(parts, rows.contiguous())
+            dist.all_gather(parts, rows)
         return torch.stack(parts, 1).flatten(0, 1)
 
     def add(self, tensors: Iterable[Tensor]) -> None:
@@ -156,7 +157,9 @@ class Ranks:
         """Every tensor as the first rank has it."""
         with torch.no_grad(), told_when_lost():
             for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+                sent = tensor.contiguous()
+                dist.broadcast(sent, src=0)
+                tensor.copy_(sent)
 
     def check_equal(self, tensors: dict[str, Tensor]) -> None:
         """ValueError where the ranks hold different bits under one name."""
@@ -250,7 +253,7 @@ def norms(learner: nn.Module) -> list[nn.Module]:
 
 def normalise(norm: nn.modules.batchnorm._BatchNorm, ranks: Ranks, x: Tensor) -> Tensor:
     """(x − mean) / √(variance + ε) · weight + bias, over the batch of all ranks; running statistics follow."""
-    if not norm.training and norm.running_mean is not None:
+    if not norm.training:
         return type(norm).forward(norm, x)
     full, others = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x, [0, *range(2, x.dim())]
     channels = (1, -1, *[1] * (x.dim() - 2))
@@ -258,7 +261,7 @@ def normalise(norm: nn.modules.batchnorm._BatchNorm, ranks: Ranks, x: Tensor) ->
     mean = Sum.apply(full.sum(others)) / count
     centred = full - mean.view(channels)
     variance = Sum.apply(centred.square().sum(others)) / count
-    if norm.training and norm.track_running_stats:
+    if norm.track_running_stats:
         with torch.no_grad():
             norm.num_batches_tracked += 1
             momentum = 1 / int(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
