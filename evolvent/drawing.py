@@ -59,7 +59,7 @@ def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> P
         saved.learner, num, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
         ranks=ranks,
     )  # fmt: skip
-    mine = [as_seen(chunk) for chunk in counted(chunks, num, open_console())]
+    mine = [as_seen(chunk) for chunk in counted(chunks, -(-num // ranks.num), open_console())]
     every = [chunk for turn in zip_longest(*ranks.collected(mine)) for chunk in turn if chunk is not None]
     return torch.cat(every or mine or [torch.empty(0)])
 
