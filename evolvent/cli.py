@@ -1,4 +1,4 @@
-"""The command line: train | sample | evaluate | report | recipes.
+"""The command line: train | sample | evaluate | report | recipes | data | export.
 
 Options are the typed keywords of a command (`commands`), or of the recipe that `train` runs. A user's mistake
 is one sentence on standard error, never a traceback. Exit codes:
@@ -27,6 +27,7 @@ from evolvent.commands import COMMANDS
 from evolvent.drawing import Device, settle_device
 from evolvent.guard import Guard
 from evolvent.joining import LOST, joined
+from evolvent.machine import keep_freed_memory
 from evolvent.options import Parser, parse, run_command
 from evolvent.ranks import RankLost, here
 from evolvent.recipes import RECIPES
@@ -46,6 +47,7 @@ SHARED_COMMANDS = ("sample", "evaluate")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Of the processes that torchrun starts, one tells what went wrong."""
     words = list(sys.argv[1:] if argv is None else argv)
+    keep_freed_memory()
     try:
         with joined() as company:
             code, sentence = _outcome(words)

@@ -15,9 +15,10 @@ from evolvent.drawing import Device, Sampling, drawn, settle_device
 from evolvent.evaluating import evaluate
 from evolvent.files import write_whole
 from evolvent.preparing import data
+from evolvent.pretrained import from_pretrained, save_pretrained
 from evolvent.ranks import here
 from evolvent.recipes import RECIPES
-from evolvent.recipes.find import load, short_name
+from evolvent.recipes.find import short_name
 from evolvent.runs import read_lines, read_record
 from evolvent.terminal import open_console, table
 
@@ -30,16 +31,16 @@ def sample(
     sampling: Sampling,
     device: Device = "auto",
 ) -> None:
-    """Draw samples from a run folder or a model.safetensors; sample i depends on (seed, i) alone.
+    """Draw samples from a run, a model.safetensors, or shipped weights; sample i depends on (seed, i) alone.
 
     Args:
-        source: a run folder or a model.safetensors.
+        source: a run folder, a model.safetensors, the name of shipped weights (digits), or owner/name on the hub.
         num: how many.
         out: a .png (one grid), a .npz (images uint8 [N, H, W, C], or points) or a new folder of PNG files.
         device: auto, cpu or cuda.
     """
     _check_out(Path(out), out)
-    saved = load(source, device=settle_device(device))
+    saved = from_pretrained(source, device=settle_device(device))
     points = drawn(saved, num, sampling, here())
     if not here().first:
         return
@@ -100,5 +101,24 @@ def _write_samples(points: Tensor, out: Path, energy: nn.Module | None) -> None:
         raise ValueError("only images go into a folder of PNG files: save points as .npz or .png")
 
 
-COMMANDS = {"sample": sample, "evaluate": evaluate, "report": report, "recipes": recipes, "data": data}
+def export(source: str, *, out: str, half: bool = True) -> None:
+    """Write a run's weights, in half precision, and a model card into a folder that can be passed on.
+
+    Args:
+        source: a run folder.
+        out: a new folder.
+        half: half precision; false keeps float32.
+    """
+    save_pretrained(source, out, half=half)
+    print(f"weights and a model card to fill in: {out}")
+
+
+COMMANDS = {
+    "sample": sample,
+    "evaluate": evaluate,
+    "report": report,
+    "recipes": recipes,
+    "data": data,
+    "export": export,
+}
 """By the name that the command line knows them under."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.joining import take_gpu
+from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
-from evolvent.recipes.find import Saved
 from evolvent.sampling import choose_stages, draw_chunks
 from evolvent.shapes import Pixels, Points
 from evolvent.terminal import counted, open_console

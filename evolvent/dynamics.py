@@ -10,11 +10,13 @@ refused. `evolve` is inherited.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
+from evolvent.compiled import run_compiled
 from evolvent.energy import Energy, squared_norm
 from evolvent.noise import Noise
 from evolvent.shapes import PerPoint, Points, Scalar
@@ -54,16 +56,23 @@ class State(NamedTuple):
     force: Points
     refused: PerPoint
     """How many moves of each particle were refused so far."""
+    rows: int | None = None
+    """Particles whose force is taken at once (`Energy.load`); None for all."""
 
 
 @dataclass(frozen=True)
 class Dynamics:
-    """`num_steps` moves of step size h, or from h to `final_step_size` in geometric progression."""
+    """`num_steps` moves of step size h, or from h to `final_step_size` in geometric progression.
+
+    compiled: run the chain as machine code, made when it first runs (`evolvent.compiled`): the same particles up to
+        rounding. It takes seconds for an energy on the plane, minutes for a deep net, and pays for the first.
+    """
 
     step_size: float
     num_steps: int
     temperature: float = 1.0
     final_step_size: float | None = None
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         last = self.step_size if self.final_step_size is None else self.final_step_size
@@ -87,15 +96,24 @@ class Dynamics:
     def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
         """One move; an unadjusted dynamics takes every proposal."""
         x = self.propose(state.x, state.force, noise, step_size)
-        return State(x, *energy.value_and_force(x), state.refused)
+        return State(x, *energy.value_and_force(x, rows=state.rows), state.refused, state.rows)
+
+    def run(self, energy: Energy, state: State, noise: Noise, step_sizes: Sequence[float]) -> State:
+        """One move after the other."""
+        for step_size in step_sizes:
+            state = self.step(energy, state, noise, step_size)
+        return state
 
     def evolve(self, energy: Energy, x: Points, noise: Noise) -> Evolution:
         """Run the chain from x. No gradient in θ is kept; memory does not grow with the number of steps."""
         start = x.detach()
-        value, force = energy.value_and_force(start)
-        first = state = State(start, value, force, torch.zeros_like(value))
-        for step_size in self.step_sizes():
-            state = self.step(energy, state, noise, step_size)
+        rows, light = energy.load(start)
+        value, force = energy.value_and_force(start, rows=rows)
+        first = state = State(start, value, force, torch.zeros_like(value), rows)
+        if self.compiled:
+            state = run_compiled(self, energy, state, noise, light=light)
+        else:
+            state = self.run(energy, state, noise, self.step_sizes())
         return Evolution(
             start=start,
             end=state.x,
@@ -114,7 +132,7 @@ class Langevin(Dynamics):
         moved = x - step_size * force
         if self.temperature == 0:
             return moved
-        return moved + math.sqrt(2 * step_size * self.temperature) * noise.normal(*x.shape)
+        return moved + (2 * step_size * self.temperature) ** 0.5 * noise.normal(*x.shape)
 
 
 @dataclass(frozen=True)
@@ -140,6 +158,7 @@ class MALA(Langevin):
             torch.where(accept, new.energy, state.energy),
             torch.where(rows, new.force, state.force),
             state.refused + (~accept).float(),
+            state.rows,
         )
 
     def _log_proposal(self, here: State, there: State, step_size: float) -> PerPoint:

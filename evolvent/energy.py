@@ -4,13 +4,29 @@ f is the score of a bottom-up net (higher = more like data) and p(x) ∝ exp(f(x
 the one place where a sign turns: nets speak of f, everything else speaks of Φ and U.   [source: arXiv 1910.14216]
 """
 
+import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from evolvent.reference import Reference
-from evolvent.shapes import Hidden, PerPoint, Points
+from evolvent.shapes import Hidden, PerPoint, Points, Scalar
+
+CACHE_BYTES = 2**25
+"""What a force on a CPU should keep between its two passes: beyond it, memory and not arithmetic sets the pace."""
+LIGHT_BYTES = 2**20
+"""Below it a force costs less than the calls that make it up."""
+
+
+class Load(NamedTuple):
+    """What one force asks of the machine."""
+
+    rows: int | None
+    """Points to take at once, None for all: a CPU is faster while what a pass keeps stays in its cache."""
+    light: bool
+    """Whether the calls cost more than the arithmetic."""
 
 
 class Energy(nn.Module):
@@ -35,13 +51,43 @@ class Energy(nn.Module):
         """U(x) = Φ(x) − log q(x), in nats, up to log Z."""
         return self.potential(x) + self.reference.energy(x)
 
-    def value_and_force(self, x: Points) -> tuple[PerPoint, Points]:
-        """U(x) and ∇U(x), both cut from the graph: what a chain needs at every step."""
+    def value_and_force(self, x: Points, *, rows: int | None = None) -> tuple[PerPoint, Points]:
+        """U(x) and ∇U(x), both cut from the graph: what a chain needs at every step.
+
+        rows: taken at once, None for all points together; `load` knows what suits.
+        """
+        if rows is not None and rows < len(x):
+            parts = [self.value_and_force(part) for part in x.split(rows)]
+            return torch.cat([value for value, _ in parts]), torch.cat([force for _, force in parts])
+        if torch.compiler.is_compiling():  # a graph has no tape to cut; its transform is the same derivative
+            force, value = torch.func.grad(self._sum_and_each, has_aux=True)(x)
+            return value, force
         x = x.detach().requires_grad_()
         with torch.enable_grad():
             value = self(x)
             (force,) = torch.autograd.grad(value.sum(), x)
         return value.detach(), force
+
+    def _sum_and_each(self, x: Points) -> tuple[Scalar, PerPoint]:
+        value = self(x)
+        return value.sum(), value
+
+    def load(self, x: Points) -> "Load":
+        """What one force at x asks of the machine. It is found out on two of the points."""
+        mixing = (m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training)
+        if x.device.type != "cpu" or len(x) < 2 or any(mixing):  # batch norm sees all points or none
+            return Load(None, False)
+        sizes = []
+
+        def weigh(kept: Tensor) -> Tensor:
+            sizes.append(kept.nbytes if kept.dim() and len(kept) == 2 else 0)
+            return kept
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(weigh, lambda kept: kept):
+            self(x[:2].detach().requires_grad_())
+        bytes_a_point = max(1, sum(sizes) // 2)
+        rows = 2 ** int(math.log2(max(1, CACHE_BYTES // bytes_a_point)))
+        return Load(rows if rows < len(x) else None, bytes_a_point * len(x) < LIGHT_BYTES)
 
     def force(self, x: Points, *, create_graph: bool = False) -> Points:
         """∇U(x). With `create_graph` the result can be differentiated in θ."""

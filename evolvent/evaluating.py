@@ -31,8 +31,9 @@ from evolvent.metrics.gauges import (
 from evolvent.metrics.inception import Inception
 from evolvent.metrics.memory import nearest
 from evolvent.metrics.scores import Score, judge_images, judge_points, shuffled
+from evolvent.pretrained import Saved, from_pretrained
 from evolvent.ranks import here
-from evolvent.recipes.find import Saved, function_in, load, short_name
+from evolvent.recipes.find import function_in, short_name
 from evolvent.remembering import Remembered, cache_folder
 from evolvent.runs import append_line, now
 from evolvent.terminal import open_console, table
@@ -93,7 +94,9 @@ def evaluate(
     module, code = (None, b"") if detector is None else find_detector(detector)
     sight = Sight(asked, module, Remembered(cache_folder(cache), code=code), settle_device(device))
     if is_trained(source):
-        case = _of_run(load(source, device=sight.device), num, sampling, against=against, split=split)
+        case = _of_run(
+            from_pretrained(source, device=sight.device), num, sampling, against=against, split=split
+        )
     else:
         if sampling != Sampling():
             raise ValueError(f"{source} holds images: how samples are drawn can be said of a run alone")

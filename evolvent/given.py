@@ -18,7 +18,8 @@ from evolvent.data.images import Images
 from evolvent.data.readers import from_file, load, splits_of
 from evolvent.drawing import as_seen
 from evolvent.metrics.scores import shuffled
-from evolvent.recipes.find import Saved, short_name
+from evolvent.pretrained import Saved
+from evolvent.recipes.find import short_name
 from evolvent.runs import MODEL
 from evolvent.shapes import Pixels
 

@@ -10,10 +10,11 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent
 
 LAYERS = [
-    {"shapes", "ranks"},
+    {"shapes", "machine", "ranks"},
     {"noise"},
     {"reference"},
     {"energy"},
+    {"compiled"},
     {"dynamics"},
     {"particles", "flows"},
     {"learners", "signs", "guard"},
@@ -22,6 +23,7 @@ LAYERS = [
     {"runs"},
     {"session"},
     {"recipes"},
+    {"pretrained"},
     {"joining", "terminal", "options", "drawing", "given", "remembering", "preparing"},
     {"evaluating"},
     {"commands"},

@@ -62,13 +62,15 @@ class PlainScore(nn.Module):
         super().__init__()
         check_counts(channels=channels, width=width, growth=growth)
         widths = [max(1, width // 2), *(width * growth**k for k in range(num_halvings(size)))]
-        self.first = nn.Conv2d(channels, widths[0], kernel_size=3, padding=1)
+        self.first = nn.Conv2d(channels, widths[0], kernel_size=5, padding=2)
         self.layers = nn.ModuleList(nn.Conv2d(a, b, kernel_size=3, padding=1) for a, b in pairwise(widths))
         self.read_out = nn.Linear(widths[-1] * 16, 1, bias=False)
         wake(self)
         with torch.no_grad():
             for layer in self.layers:
-                layer.weight *= 2  # the mean of four pixels of white noise has half their deviation
+                layer.weight *= (
+                    2**0.5
+                )  # pooling takes a factor 2 from white noise, and none from a plain area
 
     def forward(self, x: Points) -> PerPoint:
         x = functional.silu(self.first(x))

@@ -13,14 +13,12 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jsonargparse
 import torch
-from torch import nn
 
 from evolvent.recipes import RECIPES
-from evolvent.runs import is_bank, read_model
 from evolvent.trainer import Experiment
 
 RecipeFunction = Callable[..., Experiment]
@@ -66,39 +64,6 @@ def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -
         kind = type(experiment).__name__
         raise ValueError(f"the recipe {recipe.__name__} must return an evolvent.Experiment, not {kind}")
     return experiment
-
-
-class Saved(NamedTuple):
-    """A trained learner and where it comes from."""
-
-    learner: nn.Module
-    """The averaged weights, in eval mode, without gradients; banks of particles are newly filled."""
-    experiment: Experiment
-    recipe: str
-    step: int
-    device: torch.device | str
-
-
-def load(path: Path | str, *, device: torch.device | str = "cpu") -> Saved:
-    """The learner of a run folder or of a model.safetensors, rebuilt by the recipe that its header names.
-
-    ValueError when the file cannot be read or its weights do not fit what the recipe builds.
-    """
-    weights, metadata = read_model(Path(path))
-    experiment = build(find(metadata["recipe"]), json.loads(metadata["arguments"]))
-    learner = experiment.learner
-    wanted = {name: tensor.shape for name, tensor in learner.state_dict().items() if not is_bank(name)}
-    found = {name: tensor.shape for name, tensor in weights.items()}
-    if wanted != found:
-        odd = [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]
-        there, here = (list(shapes.get(odd[0], ["absent"])) for shapes in (found, wanted))
-        raise ValueError(
-            f"the weights in {path} do not fit the recipe {short_name(metadata['recipe'])} as it is now:"
-            f" {odd[0]} is {there} in the file and {here} in the recipe"
-        )
-    learner.load_state_dict(weights, strict=False)
-    learner.to(device).eval().requires_grad_(False)
-    return Saved(learner, experiment, metadata["recipe"], int(metadata["step"]), device)
 
 
 def to_json(recipe: RecipeFunction, values: dict[str, Any]) -> dict[str, Any]:

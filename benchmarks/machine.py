@@ -1,0 +1,70 @@
+"""What every benchmark here shares: how time is taken, and which machine it was.
+
+Time is CPU time of one thread (`time.process_time`), which other work on the machine moves far less than the wall
+clock. Competitors take turns in one process, and a ratio is the median over rounds of the ratio within a round.
+Other work still moves CPU time through caches and memory: run on an idle machine for figures to quote.
+"""
+
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+
+def take_turns(
+    runs: Mapping[str, Callable[[], object]], *, rounds: int = 7
+) -> dict[str, list[tuple[float, float]]]:
+    """(CPU seconds, wall seconds) of every run in every round, after one round that does not count."""
+    for run in runs.values():
+        run()
+    times = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            run()
+            times[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+    return times
+
+
+def median(times: list[tuple[float, float]], clock: int = 0) -> float:
+    """The median CPU time, or with clock 1 wall time, in seconds."""
+    return statistics.median(pair[clock] for pair in times)
+
+
+def ratio(slow: list[tuple[float, float]], fast: list[tuple[float, float]]) -> float:
+    """How many times as fast `fast` is: the median of the rounds' ratios of CPU time."""
+    return statistics.median(a[0] / b[0] for a, b in zip(slow, fast, strict=True))
+
+
+def describe() -> str:
+    """Command, commit, machine, versions: the line above a table."""
+    ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip() or "no commit"
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    where = f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {_processor()}"
+    return f"`{command}`, commit {commit}, {where}, median of CPU time"
+
+
+def row(*cells: object) -> None:
+    """One line of a table, at once."""
+    print("|", " | ".join(str(cell) for cell in cells), "|", flush=True)
+
+
+def header(*cells: str) -> None:
+    row(*cells)
+    row(*("---" for _ in cells))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return names[0].partition(":")[2].strip() if names else platform.processor()

@@ -1,0 +1,24 @@
+"""What a process asks of the machine that it runs on, once, at its start."""
+
+import ctypes
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""As in glibc's malloc.h."""
+LARGEST, LARGEST_OF_OLD = 2**31 - 1, 2**25
+"""What mallopt takes; glibc before 2.35 takes no larger blocks into its heap than 32 MiB."""
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed for the next tensor of that size; elsewhere nothing is done.
+
+    By default it gives large blocks back to the system after each use, and the next pass of a deep net spends up to
+    40 % of its time on faulting the same pages in again (benchmarks/results.md). The price is that a process
+    stays as large as it was at its largest. The setting belongs to the process, so a program makes it and a library
+    does not: the command line calls this, your own script may.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
+    # Without the first the second would do harm: it ends glibc's own adapting, and every tensor would be mapped anew.
+    if mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_THRESHOLD, LARGEST_OF_OLD):
+        mallopt(M_TRIM_THRESHOLD, LARGEST)

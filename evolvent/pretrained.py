@@ -1,0 +1,175 @@
+"""Weights that travel: those inside the package, those on a hub, and the form in which a run's are passed on.
+
+    evolvent sample digits                      weights that come with the package
+    evolvent sample somebody/their-model        from the Hugging Face hub, extra `hub`, kept in its cache
+    evolvent export runs/digits-1 --out mine    model.safetensors in half precision, and a model card to fill in
+
+A folder so exported is what `huggingface-cli upload somebody/their-model mine` puts on the hub.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from evolvent.files import write_whole
+from evolvent.recipes.find import build, find, short_name
+from evolvent.runs import MODEL, is_bank, read_lines, read_model, read_record
+from evolvent.sealed import pack_weights
+from evolvent.trainer import Experiment
+
+SHIPPED = Path(__file__).parent / "weights"
+"""<name>.safetensors and <name>.md, its model card."""
+
+CARD = """\
+---
+library_name: evolvent
+license: mit
+tags: [energy-based-model, image-generation]
+---
+
+# {recipe}, step {step}
+
+An energy-based generative ConvNet, p(x) ∝ exp(f(x)) q(x), trained by `evolvent train {recipe}`.
+
+```console
+$ evolvent sample {name} --num 64 --out samples.png
+```
+
+* **Arguments**: `{arguments}`
+* **Trained** in {minutes:.1f} minutes on {machine}; commit {commit}; seed {seed}.
+* **Weights**: half precision, averaged over the run.
+* **Data and their licence**: not said yet.
+* **Limits**: not said yet.
+
+## Scores
+
+{scores}
+"""
+
+
+def shipped() -> list[str]:
+    """The names of the weights that come with the package."""
+    return sorted(file.stem for file in SHIPPED.glob("*.safetensors"))
+
+
+def model_file(source: Path | str) -> Path:
+    """Where the weights that `source` names lie: a run, a file, a shipped name, or owner/name on the hub."""
+    path = Path(source)
+    if path.exists():
+        return path
+    if str(source) in shipped():
+        return SHIPPED / f"{source}.safetensors"
+    # runs/digits-7 that is not there is a slip of the pen, and no model of an owner called runs.
+    if re.fullmatch(r"[\w-]+/[\w.-]+", str(source)) and path.parts[0] != "runs":
+        return _from_hub(str(source))
+    return path
+
+
+class Saved(NamedTuple):
+    """A trained learner and where it comes from."""
+
+    learner: nn.Module
+    """The averaged weights, in eval mode, without gradients; banks of particles are newly filled."""
+    experiment: Experiment
+    recipe: str
+    step: int
+    device: torch.device | str
+
+
+def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -> Saved:
+    """The learner of a run, a model.safetensors, a shipped name or owner/name, rebuilt by the recipe in its header.
+
+    ValueError when the file cannot be read or its weights do not fit what the recipe builds.
+    """
+    weights, metadata = read_model(model_file(source))
+    experiment = build(find(metadata["recipe"]), json.loads(metadata["arguments"]))
+    learner = experiment.learner
+    wanted = {name: tensor.shape for name, tensor in learner.state_dict().items() if not is_bank(name)}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if wanted != found:
+        odd = [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]
+        there, here = (list(shapes.get(odd[0], ["absent"])) for shapes in (found, wanted))
+        raise ValueError(
+            f"the weights in {source} do not fit the recipe {short_name(metadata['recipe'])} as it is now:"
+            f" {odd[0]} is {there} in the file and {here} in the recipe"
+        )
+    learner.load_state_dict(weights, strict=False)
+    learner.to(device).eval().requires_grad_(False)
+    return Saved(learner, experiment, metadata["recipe"], int(metadata["step"]), device)
+
+
+def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> None:
+    """Write a run's averaged weights and a model card into the folder `out`, which must be new or empty."""
+    run, out = Path(run), Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} already exists and is no empty folder: choose another --out")
+    record = read_record(run)
+    weights, metadata = read_model(run)
+    if half:
+        weights = {
+            name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
+        }
+        _check_range(weights)
+    write_whole(out / MODEL, pack_weights(weights, metadata))
+    write_whole(out / "README.md", _card(run, record, metadata, out.name))
+
+
+def _check_range(weights: dict[str, torch.Tensor]) -> None:
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ValueError(
+                f"{name} holds numbers beyond half precision's 65,504: export it with --half false"
+            )
+
+
+def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], name: str) -> str:
+    machine = record.get("machine", {})
+    return CARD.format(
+        recipe=short_name(record["recipe"]),
+        name=name,
+        step=metadata["step"],
+        arguments=json.dumps(record["arguments"]),
+        minutes=record.get("seconds", 0) / 60,
+        machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
+        commit=record.get("commit"),
+        seed=record["seed"],
+        scores=_table(read_lines(run / "scores.jsonl"))
+        or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
+    )
+
+
+def _table(lines: list[dict[str, Any]]) -> str:
+    """The scores as they are kept in scores.jsonl, the newest of each measure and protocol."""
+    newest = {(line["measure"], line["protocol"]): line for line in lines}
+    if not newest:
+        return ""
+    heads = ("measure", "value", "samples", "reference", "protocol", "real data")
+    rows = [
+        (
+            f"{line[key]:.4g}" if isinstance(line[key], float) else str(line[key])
+            for key in ("measure", "value", "num_samples", "num_reference", "protocol", "floor")
+        )
+        for line in newest.values()
+    ]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def _from_hub(name: str) -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError:
+        raise ValueError(
+            f"there is no run or file {name}; to take it from the Hugging Face hub: pip install 'evolvent[hub]'"
+        ) from None
+    try:
+        return Path(hf_hub_download(name, MODEL))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"there is no run or file {name}, and the hub does not give it ({reason})"
+        ) from error

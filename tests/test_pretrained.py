@@ -1,0 +1,97 @@
+"""Weights that travel arrive as they left, up to half precision, and say what is wrong when they cannot."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from evolvent.cli import main
+from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped
+from evolvent.runs import MODEL
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("trained") / "run"
+    words = ["train", "digits", "--num-steps", "2", "--batch-size", "4", "--width", "4", "--out", str(out)]
+    assert main([*words, "--threads", "1"]) == 0
+    return out
+
+
+def test_exported_weights_are_the_runs_rounded_to_half_precision(run, tmp_path):
+    save_pretrained(run, tmp_path / "half")
+    save_pretrained(run, tmp_path / "whole", half=False)
+    own, half, whole = (
+        from_pretrained(source).learner.state_dict()
+        for source in (run, tmp_path / "half", tmp_path / "whole")
+    )
+    for name, tensor in own.items():
+        assert torch.equal(whole[name], tensor)
+        assert torch.equal(
+            half[name], tensor.half().to(tensor.dtype) if tensor.is_floating_point() else tensor
+        )
+    sizes = [(folder / MODEL).stat().st_size for folder in (tmp_path / "half", tmp_path / "whole")]
+    assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
+    (run / "scores.jsonl").write_text("")
+    save_pretrained(run, tmp_path / "mine")
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert "evolvent sample mine" in card
+    assert '"width": 4' in card
+    assert "None yet" in card
+
+
+def test_an_export_overwrites_nothing(run, tmp_path):
+    (tmp_path / "theirs").write_text("work")
+    with pytest.raises(ValueError, match="already exists"):
+        save_pretrained(run, tmp_path)
+    assert (tmp_path / "theirs").read_text() == "work"
+
+
+def test_a_number_beyond_half_precision_is_refused(run, tmp_path, monkeypatch):
+    weights = {"energy.net.first.bias": torch.tensor([1e6])}
+    monkeypatch.setattr("evolvent.pretrained.read_model", lambda _: (weights, {"step": "1"}))
+    with pytest.raises(ValueError, match=r"energy\.net\.first\.bias .* --half false"):
+        save_pretrained(run, tmp_path / "half")
+    assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_weights_draw_offline(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sample", name, "--num", "4", "--batch-size", "4", "--out", "four.png"]) == 0
+    assert (tmp_path / "four.png").stat().st_size > 500
+    assert model_file(name).with_suffix(".md").is_file()
+
+
+def test_a_folder_of_ones_own_comes_before_a_shipped_name(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert str(model_file("digits")) == "digits"
+
+
+def test_the_hub_is_asked_for_owner_and_name_alone(run, monkeypatch):
+    asked = []
+
+    def download(name, file):
+        asked.append((name, file))
+        return str(run / MODEL)
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=download))
+    errors = SimpleNamespace(HfHubHTTPError=RuntimeError, LocalEntryNotFoundError=KeyError)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
+    assert from_pretrained("somebody/theirs").step == 2
+    assert asked == [("somebody/theirs", MODEL)]
+    for elsewhere in ("runs/digits-7", "nothing", "a/b/c", "../x"):
+        with pytest.raises(ValueError, match="there is no such file"):
+            from_pretrained(elsewhere)
+    assert len(asked) == 1
+
+
+def test_without_the_hubs_package_a_sentence_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"pip install 'evolvent\[hub\]'"):
+        from_pretrained("somebody/theirs")
