@@ -6,6 +6,7 @@ is one sentence on standard error, never a traceback. Exit codes:
     0     done
     1     the run diverged, or memory ran out
     2     a mistake in what was asked for, or a file or disk that refuses
+    3     another process of the same run was lost; the checkpoints are whole
     124   --max-minutes are over; a checkpoint is saved (the code that timeout(1) gives)
     130   stopped by Ctrl-C, and 143 by SIGTERM; a checkpoint is saved if training had begun
 """
@@ -14,7 +15,7 @@ import argparse
 import inspect
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ from rich.console import Console
 from evolvent.commands import COMMANDS
 from evolvent.drawing import Device, settle_device
 from evolvent.guard import Guard
+from evolvent.joining import LOST, joined
 from evolvent.machine import keep_freed_memory
 from evolvent.options import Parser, parse, run_command
+from evolvent.ranks import RankLost, here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
-from evolvent.runs import Run, next_free, read_record
+from evolvent.runs import Run, Shadow, next_free, read_record
 from evolvent.session import Ending, Stopped, sigterm_raises
 from evolvent.session import train as train_session
 from evolvent.terminal import clock, open_console, table, vital_signs, watch
@@ -37,41 +40,58 @@ from evolvent.trainer import Diverged, Trainer
 
 DEFAULT_RECIPE = next(iter(RECIPES))
 OUT_OF_TIME = 124
+SHARED_COMMANDS = ("sample", "evaluate")
+"""What several processes do together, beside train; the rest is the first one's."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command; the exit code. Of the processes that torchrun starts, one tells what went wrong."""
     words = list(sys.argv[1:] if argv is None else argv)
     keep_freed_memory()
     try:
-        return _dispatch(words)
+        with joined() as company:
+            code, sentence = _outcome(words)
+            if sentence and company.first_to_say(sentence):
+                _tell(sentence)
+            company.leave(code)
+            return code
+    except ValueError as error:  # the processes did not find each other
+        _tell(str(error))
+        return 2
+
+
+def _outcome(words: list[str]) -> tuple[int, str]:
+    """The exit code, and the sentence that tells what went wrong; "" where nothing did."""
+    try:
+        return _dispatch(words), ""
     except Diverged as error:
-        return _fail(str(error), 1)
+        return 1, str(error)
+    except RankLost as error:
+        return LOST, str(error)
     except (torch.OutOfMemoryError, MemoryError):
-        return _fail("the device ran out of memory: give a smaller batch size", 1)
+        return 1, "the device ran out of memory: give a smaller batch size"
     except RuntimeError as error:
         if "can't allocate memory" not in str(error):
             raise
-        return _fail("the machine ran out of memory: give a smaller batch size or a smaller net", 1)
+        return 1, "the machine ran out of memory: give a smaller batch size or a smaller net"
     except OverflowError as error:
-        return _fail(f"a number is too large ({error})", 2)
+        return 2, f"a number is too large ({error})"
     except BrokenPipeError:
-        return 1
+        return 1, ""
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+        return 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except ValueError as error:
-        return _fail(str(error), 2)
+        return 2, str(error)
     except KeyboardInterrupt:
-        return _fail("interrupted; every checkpoint that was saved is whole", 130)
+        return 130, "interrupted; every checkpoint that was saved is whole"
     except Stopped:
-        return _fail("stopped by SIGTERM outside training; every checkpoint that was saved is whole", 143)
+        return 143, "stopped by SIGTERM outside training; every checkpoint that was saved is whole"
     except SystemExit as leave:  # --help
-        return int(leave.code or 0)
+        return int(leave.code or 0), ""
 
 
-def _fail(sentence: str, code: int) -> int:
-    print("evolvent:", " ".join(sentence.split()), file=sys.stderr)
-    return code
+def _tell(sentence: str) -> None:
+    print("evolvent:", " ".join(sentence.split()), file=sys.stderr, flush=True)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -84,6 +104,8 @@ def _dispatch(words: list[str]) -> int:
             return train(words)
     if name not in COMMANDS:
         raise ValueError(f'there is no command "{name}": there are train, {", ".join(COMMANDS)}')
+    if name not in SHARED_COMMANDS and not here().first:
+        return 0
     run_command(COMMANDS[name], f"evolvent {name}", words)
     return 0
 
@@ -99,7 +121,7 @@ def _print_usage() -> None:
 def train(words: list[str]) -> int:
     """Train a recipe (the default: digits), or go on with a run by --resume --out DIR."""
     reference, words = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
-    record = _record_to_resume(words)
+    record = here().on_first(lambda: _record_to_resume(words))
     if record and reference and full_reference(reference) != record["recipe"]:
         raise ValueError(
             f"that run is of the recipe {record['recipe']}, not {reference}: leave the recipe out"
@@ -118,20 +140,20 @@ def train(words: list[str]) -> int:
     }
     if record is None:
         trainer = _trainer(recipe, facts, values.guard)
-        return _start(trainer, values.out or next_free(short_name(reference)), facts, values.max_minutes)
+        return _start(trainer, values.out, facts, values.max_minutes)
     guard = record.get("guard") is not None if values.guard is None else values.guard
     _refuse_changes(record, facts)
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
         return 0
-    with Run.open(values.out) as run:
+    with _taken(lambda: Run.open(values.out)) as run:
         run.record["device"] = facts["device"]
         return _train(run, _trainer(recipe, facts, guard), values.max_minutes)
 
 
-def _start(trainer: Trainer, out: Path | str, facts: dict[str, Any], max_minutes: float | None) -> int:
+def _start(trainer: Trainer, out: str | None, facts: dict[str, Any], max_minutes: float | None) -> int:
     # The trainer is there first: a mistake in an option or a data path must not leave a run folder behind.
-    with Run.create(out, **facts) as run:
+    with _taken(lambda: Run.create(out or next_free(short_name(facts["recipe"])), **facts)) as run:
         try:
             return _train(run, trainer, max_minutes)
         except ValueError:
@@ -140,19 +162,33 @@ def _start(trainer: Trainer, out: Path | str, facts: dict[str, Any], max_minutes
             raise
 
 
+def _taken(take: Callable[[], Run]) -> Run:
+    """The run: the first process holds its folder, the others hear of it."""
+    held: list[Run] = []
+
+    def of_first() -> tuple[Path, dict[str, Any]]:
+        held.append(take())
+        return held[0].path, held[0].record
+
+    path, record = here().on_first(of_first)
+    return held[0] if held else Shadow(path, record)
+
+
 def _trainer(recipe: RecipeFunction, facts: dict[str, Any], guard: bool | None) -> Trainer:
     """The recipe's trainer; with guard True or False in place of what its schedule says."""
     experiment = build(recipe, facts["arguments"], seed=facts["seed"])
     data, schedule = experiment.data(), experiment.schedule
     if guard is not None:
         schedule = replace(schedule, guard=(schedule.guard or Guard()) if guard else None)
-    return Trainer(experiment.learner, data, schedule, seed=facts["seed"], device=facts["device"])
+    seed, device = facts["seed"], facts["device"]
+    return Trainer(experiment.learner, data, schedule, seed=seed, device=device, ranks=here())
 
 
 def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
     console = open_console()
     show = watch(console)
-    show.say(f"{short_name(run.record['recipe'])} into {run.path} on {trainer.device}")
+    together = f", {trainer.ranks.num} processes" if trainer.ranks.num > 1 else ""
+    show.say(f"{short_name(run.record['recipe'])} into {run.path} on {trainer.device}{together}")
     ending = train_session(run, trainer, max_minutes=max_minutes, show=show)
     if ending.status == "finished":
         _print_ending(console, run, trainer, ending)

@@ -16,6 +16,7 @@ from evolvent.evaluating import evaluate
 from evolvent.files import write_whole
 from evolvent.preparing import data
 from evolvent.pretrained import from_pretrained, save_pretrained
+from evolvent.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import short_name
 from evolvent.runs import read_lines, read_record
@@ -40,7 +41,9 @@ def sample(
     """
     _check_out(Path(out), out)
     saved = from_pretrained(source, device=settle_device(device))
-    points = drawn(saved, num, sampling)
+    points = drawn(saved, num, sampling, here())
+    if not here().first:
+        return
     _write_samples(points, Path(out), getattr(saved.learner, "energy", None))
     print(f"{num} samples of {short_name(saved.recipe)} at step {saved.step}: {out}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Literal
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor
 
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
+from evolvent.joining import take_gpu
 from evolvent.pretrained import Saved
+from evolvent.ranks import ALONE, Ranks
 from evolvent.sampling import choose_stages, draw_chunks
 from evolvent.shapes import Pixels, Points
 from evolvent.terminal import counted, open_console
@@ -43,16 +46,22 @@ class Sampling:
         return choose_stages(offered, self.dynamics, **changes)
 
 
-def drawn(saved: Saved, num: int, sampling: Sampling) -> Points | Pixels:
-    """Images as uint8, which is a quarter of the memory; other points as they are."""
+def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> Points | Pixels:
+    """Images as uint8, which is a quarter of the memory; other points as they are.
+
+    Several processes draw every N-th chunk each, and the first gets all; the others get their own.
+    """
     batch_size = sampling.batch_size
     if batch_size is None:
         batch_size = saved.experiment.schedule.sampling_batch_size
     stages = sampling.stages(saved.learner.stages)
     chunks = draw_chunks(
-        saved.learner, num, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device
-    )
-    return torch.cat([as_seen(chunk) for chunk in counted(chunks, num, open_console())])
+        saved.learner, num, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
+        ranks=ranks,
+    )  # fmt: skip
+    mine = [as_seen(chunk) for chunk in counted(chunks, -(-num // ranks.num), open_console())]
+    every = [chunk for turn in zip_longest(*ranks.collected(mine)) for chunk in turn if chunk is not None]
+    return torch.cat(every or mine or [torch.empty(0)])
 
 
 def as_seen(points: Points) -> Tensor:
@@ -68,4 +77,7 @@ def settle_device(asked: str) -> str:
     """The device that "auto" stands for. ValueError for a GPU that is not there."""
     if asked == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no GPU that torch can use: leave --device out, or give --device cpu")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+    settled = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
+    if settled == "cuda":
+        take_gpu()
+    return settled

@@ -32,6 +32,7 @@ from evolvent.metrics.inception import Inception
 from evolvent.metrics.memory import nearest
 from evolvent.metrics.scores import Score, judge_images, judge_points, shuffled
 from evolvent.pretrained import Saved, from_pretrained
+from evolvent.ranks import here
 from evolvent.recipes.find import function_in, short_name
 from evolvent.remembering import Remembered, cache_folder
 from evolvent.runs import append_line, now
@@ -101,6 +102,8 @@ def evaluate(
             raise ValueError(f"{source} holds images: how samples are drawn can be said of a run alone")
         samples = read_samples(source, num)
         case = Case(samples, None, given_by(against, split, tuple(samples.shape[1:])))
+    if not here().first:
+        return
     scores = _scores(case, sight)
     if case.saved and Path(source).is_dir():
         _keep(scores, Path(source), case.saved, sampling, against=against)
@@ -122,7 +125,7 @@ def _of_run(
         raise ValueError("--split is the part of the data that --against names: give both or none")
     else:
         given = own_data(saved, num)
-    return Case(drawn(saved, num, sampling), saved, given)
+    return Case(drawn(saved, num, sampling, here()), saved, given)
 
 
 def _scores(case: Case, sight: Sight) -> list[Score]:

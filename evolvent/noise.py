@@ -5,6 +5,8 @@ trainer reseeds from (seed, step) before every step, so that an exact resume nee
 draws from `ImageNoise`: image i sees a stream that depends on (seed, i) alone, whatever the batch size and the
 device.
 
+Where several processes share a step, each draws for the whole batch and keeps its own rows (`ranks`).
+
 The stream of image i is counter-based (Philox4x32-10; Salmon et al., *Parallel random numbers: as easy as
 1, 2, 3*, 2011): the bits are a function of (seed, image, draw, position), computed for a whole batch at once.
 """
@@ -15,6 +17,8 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+
+from evolvent.ranks import shared
 
 Words = Int64[Tensor, "..."]
 """Unsigned 32-bit words held in int64."""
@@ -32,11 +36,17 @@ class Noise:
 
     def normal(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
         """N(0, 1), of shape [num, *event]."""
-        return torch.randn(num, *event, device=self.device)
+        ranks = shared()
+        return ranks.rows(torch.randn(num * ranks.num, *event, device=self.device))
 
     def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
         """Uniform on [0, 1), of shape [num, *event]."""
-        return torch.rand(num, *event, device=self.device)
+        ranks = shared()
+        return ranks.rows(torch.rand(num * ranks.num, *event, device=self.device))
+
+    def uniform_for_all(self, num: int) -> Float[Tensor, " num"]:
+        """Uniform on [0, 1), the same in every process that shares the step."""
+        return torch.rand(num, device=self.device)
 
 
 class ImageNoise(Noise):
@@ -56,6 +66,9 @@ class ImageNoise(Noise):
 
     def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
         return self._draw(num, event, torch.cat)
+
+    def uniform_for_all(self, num: int) -> Float[Tensor, " num"]:
+        return self.uniform(num)
 
     def _draw(self, num: int, event: tuple[int, ...], shape_by: Callable) -> Tensor:
         if num != self.num:

@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from evolvent.noise import Noise
+from evolvent.ranks import shared
 from evolvent.reference import Reference
 from evolvent.shapes import Points, Scalar
 
@@ -19,7 +20,13 @@ Slots = Int64[Tensor, " batch"]
 
 
 class Particles(nn.Module):
-    """A birthplace of particles over the reference's event shape."""
+    """A birthplace of particles over the reference's event shape.
+
+    shards: the buffers with a row for each slot of which every one of N processes keeps rows rank, rank + N, …; any
+        other buffer must come out the same in all of them.
+    """
+
+    shards: tuple[str, ...] = ()
 
     def __init__(self, reference: Reference) -> None:
         super().__init__()
@@ -49,8 +56,11 @@ class Persistent(Particles):
 
     A share `rebirth` of the chains handed out starts anew from the reference (Du & Mordatch 2019), which keeps
     the bank from ageing. `num_slots` is the size of the bank; a batch may not be larger. A chain's age is how many
-    times it evolved since its birth.
+    times it evolved since its birth. Where N processes share the step, each holds its shard of the bank, and the
+    particles that are chosen travel; ages are few and kept by all.
     """
+
+    shards = ("bank",)
 
     def __init__(self, reference: Reference, num_slots: int, *, rebirth: float = 0.02) -> None:
         super().__init__(reference)
@@ -63,17 +73,22 @@ class Persistent(Particles):
         self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.int64))
 
     def start(self, num: int, noise: Noise) -> tuple[Points, Slots]:
-        if num > len(self.bank):
-            raise ValueError(f"a batch of {num} does not fit a bank of {len(self.bank)} slots")
+        ranks, num_slots = shared(), len(self.ages)
+        batch = num * ranks.num
+        if batch > num_slots:
+            raise ValueError(f"a batch of {batch} does not fit a bank of {num_slots} slots")
         # The largest of as many uniforms: distinct slots, without leaving the device.
-        slots = noise.uniform(len(self.bank)).topk(num).indices
-        reborn = noise.uniform(num) < self.rebirth
+        slots = noise.uniform_for_all(num_slots).topk(batch).indices
+        reborn = noise.uniform_for_all(batch) < self.rebirth
         self.ages[slots] = self.ages[slots].masked_fill(reborn, 0)
-        rows = reborn.view(-1, *[1] * len(self.reference.event_shape))
-        return torch.where(rows, self.reference.sample(num, noise), self.bank[slots]), slots
+        rows = ranks.rows(reborn).view(-1, *[1] * len(self.reference.event_shape))
+        kept = ranks.take(self.bank, slots)
+        return torch.where(rows, self.reference.sample(num, noise), kept), ranks.rows(slots)
 
     def commit(self, slots: Slots, x: Points) -> None:
-        self.bank[slots] = x.detach()
+        ranks = shared()
+        slots = ranks.whole(slots)
+        ranks.put(self.bank, slots, x.detach())
         self.ages[slots] += 1
 
     def signs(self) -> dict[str, Scalar]:

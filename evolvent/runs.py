@@ -183,6 +183,34 @@ class Run:
         return self.path / "samples" / f"step-{step:08d}.png"
 
 
+class Shadow(Run):
+    """A run as the processes beside the first know it: the first alone reads and writes the folder."""
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        super().__init__(path, io.BytesIO(), record)
+
+    def discard(self) -> None:
+        pass
+
+    def mark(self, status: str, **facts: Any) -> None:
+        self.record |= {"status": status} | facts
+
+    def log(self, line: dict[str, Any]) -> None:
+        pass
+
+    def cut_log(self, step: int) -> None:
+        pass
+
+    def save_checkpoint(self, step: int, state: dict[str, Any], *, milestones: Sequence[int] = ()) -> None:
+        pass
+
+    def drop_checkpoints(self, *, above: int) -> None:
+        pass
+
+    def save_model(self, step: int, learner: nn.Module) -> None:
+        pass
+
+
 def step_of(file: Path) -> int:
     """The step in a checkpoint's name."""
     return int(file.stem.removeprefix("step-"))

@@ -12,6 +12,7 @@ from torch import nn
 
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.noise import ImageNoise
+from evolvent.ranks import ALONE, Ranks
 from evolvent.shapes import Points
 
 
@@ -40,14 +41,18 @@ def draw_chunks(
     stages: Mapping[str, Dynamics] | None = None,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
+    ranks: Ranks = ALONE,
 ) -> Iterator[Points]:
-    """The same, chunk by chunk of at most `batch_size` points, for more than memory holds."""
+    """The same, chunk by chunk of at most `batch_size` points, for more than memory holds.
+
+    ranks: of several processes, each draws every N-th chunk, from that of its rank on.
+    """
     if num < 1 or batch_size < 1:
         raise ValueError(
             f"at least 1 sample in batches of at least 1 can be drawn, not {num} in {batch_size}"
         )
     chosen = None if stages is None else dict(stages)
-    for first in range(0, num, batch_size):
+    for first in range(0, num, batch_size)[ranks.rank :: ranks.num]:
         with torch.no_grad():
             points = learner.sample(batch_size, ImageNoise(seed, first, batch_size, device), chosen)
         yield points[: num - first].cpu()

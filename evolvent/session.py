@@ -25,6 +25,7 @@ from torch import nn
 from evolvent import pictures
 from evolvent.guard import Health, Verdict, likely_cause
 from evolvent.learners.update import Update
+from evolvent.ranks import RankLost
 from evolvent.runs import Run, read_lines
 from evolvent.sampling import draw
 from evolvent.shapes import Points
@@ -99,7 +100,7 @@ def train(
         with caught_signals() as signals:
             session.advance(max_minutes, signals)
             seconds = session.clock.run()
-            if trainer.finished:
+            if trainer.finished and trainer.ranks.first:
                 _show_samples(run, trainer)
         status = "finished" if trainer.finished else "stopped"
         run.mark(status, step=trainer.step, seconds=seconds)
@@ -110,8 +111,10 @@ def train(
         raise
     except BaseException as error:  # a terminal that is gone leaves by SystemExit
         stopped = isinstance(error, KeyboardInterrupt | Stopped)
-        facts = {} if stopped else {"error": traceback.format_exc()}
-        with suppress(OSError):  # on a full disk there is nothing left to mark
+        told = str(error) if isinstance(error, RankLost) else traceback.format_exc()
+        facts = {} if stopped else {"error": told}
+        # On a full disk there is nothing left to mark; torchrun ends all processes when one is lost.
+        with suppress(OSError), caught_signals():
             run.mark("stopped" if stopped else "failed", step=trainer.step, **facts)
         raise
     finally:
@@ -122,6 +125,7 @@ class Session:
     """One sitting of a run: it loads, advances, looks, saves, and goes back when the guard says so."""
 
     def __init__(self, run: Run, trainer: Trainer, show: Watcher) -> None:
+        self.ranks = trainer.ranks
         self.run, self.trainer, self.show = run, trainer, show
         self.health = Health(trainer.schedule.guard)
         self.clock, self.line = Clock(0.0), {}
@@ -129,10 +133,8 @@ class Session:
     def begin(self) -> None:
         """Load the newest readable checkpoint, or make the first one: a run can always be taken back."""
         run, trainer = self.run, self.trainer
-        state, warnings = run.load_checkpoint()
-        if state is None:
-            _refuse_to_start_over(run)
-        else:
+        state, warnings = self.ranks.on_first(lambda: _checkpoint_to_begin_with(run))
+        if state is not None:
             self.load(state)
         run.cut_log(trainer.step)
         self.tell_last_rollback()
@@ -140,6 +142,7 @@ class Session:
             self.warn(f"{warning}; going on from step {trainer.step}")
         guard = trainer.schedule.guard
         facts = {"guard": guard and asdict(guard), "rollbacks": self.health.rollbacks}
+        facts |= {"num_processes": self.ranks.num}
         begun_at = [*run.record.get("sessions_begun_at_step", []), trainer.step]
         run.mark("running", error=None, sessions_begun_at_step=begun_at, **facts)
         if state is None:
@@ -153,7 +156,7 @@ class Session:
         while not (stop or trainer.finished):
             update = trainer.advance()
             step, last = trainer.step, trainer.finished
-            stop = bool(signals) or (max_minutes is not None and self.clock.session() > 60 * max_minutes)
+            stop = self.asked_to_stop(max_minutes, signals)
             logged = last or step == 1 or step % schedule.log_every == 0
             pictured = last or step % schedule.picture_every == 0
             saved = last or stop or step % schedule.checkpoint_every == 0
@@ -166,10 +169,18 @@ class Session:
                 continue
             if logged:
                 self.log()
-            if pictured:
+            if pictured and self.ranks.first:
                 _save_picture(update.particles, trainer, trainer.learner, self.run.picture_path(step))
             if saved:
                 self.save(verdict, last=last)
+
+    def asked_to_stop(self, max_minutes: float | None, signals: list[int]) -> bool:
+        """Whether time is over or a signal came, here or in another process; its signal is taken over."""
+        late = max_minutes is not None and self.clock.session() > 60 * max_minutes
+        asked = self.ranks.greatest(signals[0] if signals else int(late))
+        if asked > 1 and not signals:
+            signals.append(asked)
+        return asked > 0
 
     def look(self, update: Update, *, logged: bool) -> Verdict:
         """Read the vital signs since the last logged look, and judge them."""
@@ -177,7 +188,8 @@ class Session:
         finite = torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all()
         now = {"step": self.trainer.step, "seconds": round(self.clock.run(), 3)}
         self.line = now | self.trainer.signs.read()
-        return self.health.examine(self.line, finite=bool(finite), logged=logged)
+        finite = not self.ranks.greatest(int(not finite))
+        return self.health.examine(self.line, finite=finite, logged=logged)
 
     def log(self) -> None:
         self.run.log(self.line)
@@ -239,7 +251,8 @@ class Session:
             raise Diverged(f"training diverged at step {failed_at}: {what}{tried}")
         lr_scale = trainer.lr_scale * health.guard.shrink
         again = bool(before) and failed_at <= before[-1]["step"]
-        state, warnings = run.load_checkpoint(below=before[-1]["to"] if again else None)
+        below = before[-1]["to"] if again else None
+        state, warnings = self.ranks.on_first(lambda: run.load_checkpoint(below=below))
         self.load(state)
         self.clock, trainer.lr_scale = Clock(seconds), lr_scale
         told = (
@@ -259,13 +272,22 @@ class Session:
 
     def tell_last_rollback(self) -> None:
         """The last rollback's line, where the process was killed before it was logged."""
+        if not self.ranks.first:
+            return
         logged = [line.get("warning") for line in read_lines(self.run.path / "log.jsonl")]
         if self.health.rollbacks and (told := self.health.rollbacks[-1]["told"]) not in logged:
             self.warn(told)
 
 
+def _checkpoint_to_begin_with(run: Run) -> tuple[dict[str, Any] | None, list[str]]:
+    """As `Run.load_checkpoint`. ValueError when a run that made steps has lost its checkpoints."""
+    state, warnings = run.load_checkpoint()
+    if state is None:
+        _refuse_to_start_over(run)
+    return state, warnings
+
+
 def _refuse_to_start_over(run: Run) -> None:
-    """ValueError when a run that made steps has lost its checkpoints."""
     made = max([run.record.get("step", 0), *(line["step"] for line in read_lines(run.path / "log.jsonl"))])
     if made:
         raise ValueError(

@@ -5,7 +5,8 @@ A training step runs one way, with no hook:
     reseed from (seed, step) → draw data → learner → every backward → every optimiser step → average
 
 Each loss is backpropagated into the submodule that it is named after, and into nothing else; all backwards come
-before all steps, so the updates are simultaneous.
+before all steps, so the updates are simultaneous. Several processes share a step by rows (`ranks`): gradients and
+signs are then those of the whole batch before any optimiser moves.
 """
 
 import copy
@@ -20,6 +21,7 @@ from torch import nn
 
 from evolvent.guard import Guard
 from evolvent.learners.update import Update
+from evolvent.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.signs import Signs
 
 Source = nn.Module
@@ -111,6 +113,9 @@ class Trainer:
 
     It reseeds torch's global generator at every step. `lr_scale` multiplies every learning rate; `signs` gathers the
     losses, the gradient's norm for each, and the learner's vital signs, until somebody reads and clears them.
+
+    ranks: the processes that share every step; `state_dict` must then be called by all, and is the one that a process
+        alone would have.
     """
 
     def __init__(
@@ -121,16 +126,23 @@ class Trainer:
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        ranks: Ranks = ALONE,
     ) -> None:
+        ranks.check_batch(schedule.batch_size)
+        self.ranks, self.shards = ranks, {}
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
         self.lr_scale, self.signs = 1.0, Signs()
         self.learner = learner.to(self.device)
         self.data = data.to(self.device)
+        if ranks.num > 1:
+            self._join()
         # What is not averaged is shared: a bank of particles exists once.
         shared = {id(buffer): buffer for buffer in self.learner.buffers()}
         for average in weights(self.learner):
             shared.pop(id(average), None)
         self.averaged = copy.deepcopy(self.learner, shared).eval().requires_grad_(False)
+        if ranks.num > 1:
+            share_statistics(self.learner, ranks)
         self._weights, self._averages = weights(self.learner), weights(self.averaged)
         self._differentiate = self._draw_and_differentiate
         if self.device.type == "cuda":
@@ -154,6 +166,8 @@ class Trainer:
             )
         reseed(self.seed, self.step)
         update = self._differentiate()
+        if self.ranks.num > 1:
+            update = self._agree(update)
         for name, optimiser in self.optimisers.items():
             lr = self.schedule.adam[name].lr * self.schedule.lr_factor(self.step)
             optimiser.param_groups[0]["lr"] = lr * self.lr_scale
@@ -167,8 +181,8 @@ class Trainer:
         """Draw data, ask the learner, leave the gradient of every loss in the submodule that it names."""
         self.learner.zero_grad()
         bfloat16 = self.schedule.precision == "bfloat16" and self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            update = self.learner(self.data.draw(self.schedule.batch_size))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16), self.ranks.sharing():
+            update = self.learner(self.ranks.rows(self.data.draw(self.schedule.batch_size)))
         norms = {}
         for name, loss in update.losses.items():
             if not any(name == trained or name.startswith(f"{trained}.") for trained in self.optimisers):
@@ -179,6 +193,37 @@ class Trainer:
             norms[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
         return update._replace(stats=update.stats | norms)
 
+    def _join(self) -> None:
+        """Begin as the first rank does, and keep this rank's slots of every bank."""
+        for name, module in self.learner.named_modules():
+            prefix = f"{name}." if name else ""
+            for buffer in getattr(module, "shards", ()):
+                self.shards[prefix + buffer] = len(getattr(module, buffer))
+        if self.schedule.captured and self.device.type == "cuda" and (self.shards or norms(self.learner)):
+            raise ValueError(
+                "a CUDA graph cannot wait for other processes, and this learner exchanges particles or batch"
+                " statistics within a step: give --captured false, or train in one process"
+            )
+        self.ranks.greatest(0)  # who failed on the way here is missed by gloo at once, by NCCL late
+        self.ranks.copy_first([*self.learner.parameters(), *self.learner.buffers()])
+        for name in self.shards:
+            path, _, buffer = name.rpartition(".")
+            module = self.learner.get_submodule(path)
+            setattr(module, buffer, self.ranks.rows(getattr(module, buffer)))
+
+    def _agree(self, update: Update) -> Update:
+        """The gradients, losses and signs of the whole batch in place of those of this rank's rows."""
+        gradients = [p.grad for p in self.learner.parameters() if p.grad is not None]
+        named = update.losses | update.stats
+        table = self.ranks.beside(torch.stack([sign.detach().float() for sign in named.values()]))
+        self.ranks.add([*gradients, table])
+        torch._foreach_div_(gradients, self.ranks.num)
+        whole = {name: over_ranks(name, column) for name, column in zip(named, table.unbind(1), strict=True)}
+        for name in update.losses:
+            whole[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
+        losses = {name: whole.pop(name) for name in update.losses}
+        return update._replace(losses=losses, stats=whole)
+
     @torch.no_grad()
     def _average(self) -> None:
         decay = min(self.schedule.averaging, self.step / (self.step + 10))
@@ -186,13 +231,18 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: tensors and plain containers only."""
+        learner, averaged = self.learner.state_dict(), self.averaged.state_dict()
+        if self.ranks.num > 1:
+            self.ranks.check_equal({name: t for name, t in learner.items() if name not in self.shards})
+            for name, num_slots in self.shards.items():
+                learner[name] = averaged[name] = self.ranks.joined(learner[name], num_slots)
         return {
             "step": self.step,
             "seed": self.seed,
             "lr_scale": self.lr_scale,
             "signs": self.signs.state_dict(),
-            "learner": self.learner.state_dict(),
-            "averaged": self.averaged.state_dict(),
+            "learner": learner,
+            "averaged": averaged,
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
         }
 
@@ -200,8 +250,8 @@ class Trainer:
         """Go on from `state`. The seed is the saved run's: it is part of what that run is."""
         self.step, self.seed, self.lr_scale = state["step"], state["seed"], state["lr_scale"]
         self.signs.load_state_dict(state["signs"], self.device)
-        self.learner.load_state_dict(state["learner"])
-        self.averaged.load_state_dict(state["averaged"])
+        for module, saved in ((self.learner, state["learner"]), (self.averaged, state["averaged"])):
+            module.load_state_dict(saved | {name: self.ranks.rows(saved[name]) for name in self.shards})
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
             for parameter, moments in optimiser.state.items():
@@ -245,6 +295,12 @@ def gradient_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
     """√Σ g² over the parameters that have a gradient."""
     norms = torch._foreach_norm([p.grad for p in parameters if p.grad is not None])
     return torch.linalg.vector_norm(torch.stack(norms))
+
+
+def over_ranks(name: str, values: torch.Tensor) -> torch.Tensor:
+    """One sign of the whole batch, of each rank's own: extremes under *_min and *_max, else the mean."""
+    kind = name.partition("@")[0][-4:]
+    return {"_min": values.amin, "_max": values.amax}.get(kind, values.mean)()
 
 
 def reseed(seed: int, step: int) -> None:

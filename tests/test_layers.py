@@ -10,7 +10,7 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent
 
 LAYERS = [
-    {"shapes", "machine"},
+    {"shapes", "machine", "ranks"},
     {"noise"},
     {"reference"},
     {"energy"},
@@ -24,7 +24,7 @@ LAYERS = [
     {"session"},
     {"recipes"},
     {"pretrained"},
-    {"terminal", "options", "drawing", "given", "remembering", "preparing"},
+    {"joining", "terminal", "options", "drawing", "given", "remembering", "preparing"},
     {"evaluating"},
     {"commands"},
     {"cli"},

@@ -10,6 +10,7 @@ from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
 from evolvent.learners.gcn import GCN
 from evolvent.particles import Persistent
+from evolvent.ranks import ALONE
 from evolvent.reference import Gaussian
 from evolvent.runs import Run, read_lines, step_of
 from evolvent.session import Watcher
@@ -42,14 +43,14 @@ class Interrupted(Ring):
         return super().draw(num)
 
 
-def trainer(data=None, *, lr=1e-2, **clocks):
+def trainer(data=None, *, lr=1e-2, ranks=ALONE, **clocks):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1), nn.Flatten(0))
     energy = Energy(net, Gaussian((2,)))
     learner = GCN(energy, Persistent(energy.reference, 32), Langevin(0.1, 2))
     clocks = {"num_steps": 12, "log_every": 1, "picture_every": 1000, "checkpoint_every": 3} | clocks
     schedule = Schedule(batch_size=8, adam={"energy": Adam(lr)}, **clocks)
-    return Trainer(learner, data or Ring(), schedule, seed=3)
+    return Trainer(learner, data or Ring(), schedule, seed=3, ranks=ranks)
 
 
 def create(path):
