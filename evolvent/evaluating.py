@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evolvent import pictures
+from evolvent.circumstances import now
 from evolvent.drawing import Device, Sampling, drawn, settle_device
 from evolvent.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.metrics.efflite0 import EffLite0
@@ -35,7 +36,7 @@ from evolvent.pretrained import Saved, from_pretrained
 from evolvent.ranks import here
 from evolvent.recipes.find import function_in, short_name
 from evolvent.remembering import Remembered, cache_folder
-from evolvent.runs import append_line, now
+from evolvent.runs import append_line
 from evolvent.terminal import open_console, table
 
 NUM_SAMPLES = 1000

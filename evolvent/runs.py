@@ -17,18 +17,15 @@ import fcntl
 import io
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from evolvent.circumstances import circumstances, now, version_of
 from evolvent.files import write_whole
 from evolvent.sealed import pack_state, pack_weights, unpack_state, unpack_weights
 
@@ -62,7 +59,7 @@ class Run:
                 " or choose another folder with --out"
             )
         record = {"recipe": recipe, "arguments": arguments, "seed": seed, "device": device} | circumstances(
-            device
+            device, recipe
         )
         run = cls(path, lock, record)
         try:
@@ -310,48 +307,3 @@ def next_free(recipe_name: str, root: Path = Path("runs")) -> Path:
     """runs/<recipe>-<n> with the smallest n above all that exist."""
     numbers = [entry.name.removeprefix(f"{recipe_name}-") for entry in root.glob(f"{recipe_name}-*")]
     return root / f"{recipe_name}-{1 + max((int(n) for n in numbers if n.isdigit()), default=0)}"
-
-
-def circumstances(device: str) -> dict[str, Any]:
-    """What a repeat of the run would want to know: commit, versions, machine, time."""
-    packages = ("torch", "numpy", "evolvent")
-    return {
-        "commit": commit(),
-        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in packages},
-        "machine": {
-            "platform": platform.platform(),
-            "num_cpus": os.cpu_count(),
-            "num_threads": torch.get_num_threads(),
-            "gpu": torch.cuda.get_device_name() if device.startswith("cuda") else None,
-        },
-        "started": now(),
-    }
-
-
-def version_of(package: str) -> str:
-    """The installed version, or "not installed" for a source tree that is run in place."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def commit() -> str | None:
-    """The commit of the package's own source, "+" appended when it was changed since; None when installed."""
-    here = Path(__file__)
-
-    def git(*words: str) -> str:
-        command = ["git", "-C", str(here.parent), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        # An installed copy may lie in a folder of someone else's repository: only a tracked file counts.
-        git("ls-files", "--error-unmatch", here.name)
-        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

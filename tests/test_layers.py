@@ -19,7 +19,7 @@ LAYERS = [
     {"particles", "flows"},
     {"learners", "signs", "guard"},
     {"trainer"},
-    {"files", "sealed", "pictures", "sampling"},
+    {"files", "sealed", "pictures", "sampling", "circumstances"},
     {"runs"},
     {"session"},
     {"recipes"},

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import ARGUMENTS, Heard, Interrupted, create, same, steps, timeless, trainer
 
+from evolvent.circumstances import sources
 from evolvent.data.toys import Ring
 from evolvent.runs import Run, next_free, read_lines, read_model
 from evolvent.session import train
@@ -153,3 +154,14 @@ def test_the_next_free_folder_is_above_all_that_exist(tmp_path):
     for name in ("digits-1", "digits-4", "digits-old", "digits-gcn-7"):
         (tmp_path / name).mkdir()
     assert next_free("digits", tmp_path).name == "digits-5"
+
+
+def test_a_run_knows_its_sources_without_git(tmp_path):
+    """Two recipe files that differ by a byte give two digests; the package's own stays."""
+    digests = []
+    for text in ("a = 1", "a = 2"):
+        (tmp_path / "mine.py").write_text(text)
+        digests.append(sources(f"{tmp_path / 'mine.py'}:recipe"))
+    assert digests[0]["evolvent"] == digests[1]["evolvent"]
+    assert digests[0]["mine.py"] != digests[1]["mine.py"]
+    assert sources("digits").keys() == {"evolvent"}
