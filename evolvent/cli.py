@@ -27,7 +27,15 @@ from evolvent.drawing import Device, settle_device
 from evolvent.guard import Guard
 from evolvent.options import Parser, parse, run_command
 from evolvent.recipes import RECIPES
-from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
+from evolvent.recipes.find import (
+    RecipeFunction,
+    build,
+    find,
+    full_reference,
+    own_fault,
+    short_name,
+    to_json,
+)
 from evolvent.runs import Run, next_free, read_record
 from evolvent.session import Ending, Stopped, sigterm_raises
 from evolvent.session import train as train_session
@@ -36,6 +44,8 @@ from evolvent.trainer import Diverged, Trainer
 
 DEFAULT_RECIPE = next(iter(RECIPES))
 OUT_OF_TIME = 124
+LONGEST = 1500
+"""A sentence with more letters quotes something endless, which is cut in the middle."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,10 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), 1)
     except (torch.OutOfMemoryError, MemoryError):
         return _fail("the device ran out of memory: give a smaller batch size", 1)
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        return _fail("the machine ran out of memory: give a smaller batch size or a smaller net", 1)
     except OverflowError as error:
         return _fail(f"a number is too large ({error})", 2)
     except BrokenPipeError:
@@ -63,12 +69,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted; every checkpoint that was saved is whole", 130)
     except Stopped:
         return _fail("stopped by SIGTERM outside training; every checkpoint that was saved is whole", 143)
-    except SystemExit as leave:  # --help
-        return int(leave.code or 0)
+    except SystemExit as leave:  # --help; a recipe may leave with a sentence of its own
+        return _fail(leave.code, 2) if isinstance(leave.code, str) else int(leave.code or 0)
+    except Exception as error:
+        if "can't allocate memory" in str(error):
+            return _fail("the machine ran out of memory: give a smaller batch size or a smaller net", 1)
+        if (sentence := own_fault(error)) is None:
+            raise
+        return _fail(sentence, 2)
 
 
 def _fail(sentence: str, code: int) -> int:
-    print("evolvent:", " ".join(sentence.split()), file=sys.stderr)
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(sentence.split()))
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
+    print("evolvent:", line, file=sys.stderr)
     return code
 
 
@@ -108,6 +123,8 @@ def train(words: list[str]) -> int:
     recipe = find(reference)
     values = parse(_train_parser(reference, recipe, record), words)
     _check_limits(values.max_minutes, values.threads)
+    if values.out is not None and not values.out.strip():
+        raise ValueError("--out is empty: give the run's folder, or leave it out")
     facts = {
         "recipe": reference,
         "arguments": to_json(recipe, values.as_dict()),

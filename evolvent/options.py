@@ -41,6 +41,8 @@ def run_command(command: Callable[..., None], prog: str, words: Sequence[str]) -
     for group in groups.values():
         parser.add_class_arguments(group, as_group=False)
     values = parse(parser, words).as_dict()
+    if blank := [name for name, value in values.items() if isinstance(value, str) and not value.strip()]:
+        raise ValueError(f"--{blank[0].replace('_', '-')} is empty: give it a value, or leave it out")
     for name, group in groups.items():
         values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
     command(**values)
@@ -83,12 +85,12 @@ def _unknown(word: str, parser: Parser) -> str:
 def _wrong_value(key: str, message: str) -> str:
     flat = " ".join(message.split())
     kinds = KIND.findall(flat)
-    value = re.search(r"(?:Got|Given) value: (.*)$", flat)
+    value = re.search(r".*(?:Got|Given) value:(.*)$", flat)
     if not kinds or not value:
         return flat
     names = [next(part for part in kind if part) for kind in kinds]
     named = " or ".join(_kind(name) for name in dict.fromkeys(names) if name != "NoneType")
-    return f'{_typed("--" + key)} takes {named}, not "{value[1]}"'
+    return f'{_typed("--" + key)} takes {named}, not "{value[1].strip()}"'
 
 
 def _kind(name: str) -> str:

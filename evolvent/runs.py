@@ -82,10 +82,11 @@ class Run:
 
     def discard(self) -> None:
         """Remove a run that has made no step: a mistake leaves no folder behind."""
-        for name in ("run.json", "log.jsonl", ".lock"):
-            (self.path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # not ours alone
-            self.path.rmdir()
+        for file in (*self.checkpoints(), *(self.path / name for name in ("run.json", "log.jsonl", ".lock"))):
+            file.unlink(missing_ok=True)
+        for folder in (self.path / "checkpoints", self.path):
+            with suppress(OSError):  # not ours alone
+                folder.rmdir()
 
     def close(self) -> None:
         """Let the folder go."""
