@@ -14,6 +14,7 @@ import argparse
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,8 @@ LONGEST = 1500
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # Pillow warns of pictures that are refused anyway, or read well enough.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         return _dispatch(words)
     except Diverged as error:
@@ -149,8 +152,8 @@ def _start(trainer: Trainer, out: Path | str, facts: dict[str, Any], max_minutes
     with Run.create(out, **facts) as run:
         try:
             return _train(run, trainer, max_minutes)
-        except ValueError:
-            if trainer.step == 0:
+        except Exception as error:
+            if trainer.step == 0 and not isinstance(error, OSError):
                 run.discard()
             raise
 

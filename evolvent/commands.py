@@ -17,7 +17,7 @@ from evolvent.files import check_new_folder, check_place, folder_whole, write_wh
 from evolvent.preparing import data
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import load, short_name
-from evolvent.runs import read_lines, read_record
+from evolvent.runs import read_log, read_record
 from evolvent.terminal import open_console, table
 
 
@@ -55,7 +55,7 @@ def report(source: str) -> None:
     """
     path = Path(source)
     record = read_record(path)
-    lines = [line for line in read_lines(path / "log.jsonl") if "warning" not in line]
+    lines = [line for line in read_log(path / "log.jsonl") if "warning" not in line]
     if not lines:
         raise ValueError(f"{path} has logged nothing yet")
     keys = [name for name in lines[-1] if name not in ("step", "seconds") and "@" not in name]

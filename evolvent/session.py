@@ -25,7 +25,7 @@ from torch import nn
 from evolvent import pictures
 from evolvent.guard import Health, Verdict, likely_cause
 from evolvent.learners.update import Update
-from evolvent.runs import Run, read_lines
+from evolvent.runs import Run, read_log
 from evolvent.sampling import draw
 from evolvent.shapes import Points
 from evolvent.trainer import Diverged, Trainer, reseed
@@ -214,6 +214,7 @@ class Session:
     def load(self, state: dict[str, Any]) -> None:
         """ValueError when the state is of another learner or another version."""
         try:
+            _check_state(state)
             self.trainer.load_state_dict(state["trainer"])
             self.health.load_state_dict(state["health"])
             self.clock = Clock(state["seconds"])
@@ -259,14 +260,24 @@ class Session:
 
     def tell_last_rollback(self) -> None:
         """The last rollback's line, where the process was killed before it was logged."""
-        logged = [line.get("warning") for line in read_lines(self.run.path / "log.jsonl")]
+        logged = [line.get("warning") for line in read_log(self.run.path / "log.jsonl")]
         if self.health.rollbacks and (told := self.health.rollbacks[-1]["told"]) not in logged:
             self.warn(told)
 
 
+def _check_state(state: dict[str, Any]) -> None:
+    """ValueError, KeyError or TypeError where a number in a checkpoint is impossible."""
+    trainer, told = state["trainer"], [rollback["told"] for rollback in state["health"]["rollbacks"]]
+    whole = all(type(number) is int for number in (trainer["step"], trainer["seed"]))
+    if not (whole and trainer["step"] >= 0 and 0 < trainer["lr_scale"] <= 1 and state["seconds"] >= 0):
+        raise ValueError("its step, seed, learning rates or seconds are impossible")
+    if not all(isinstance(sentence, str) for sentence in told):
+        raise ValueError("its rollbacks are impossible")
+
+
 def _refuse_to_start_over(run: Run) -> None:
     """ValueError when a run that made steps has lost its checkpoints."""
-    made = max([run.record.get("step", 0), *(line["step"] for line in read_lines(run.path / "log.jsonl"))])
+    made = max([run.record.get("step", 0), *(line["step"] for line in read_log(run.path / "log.jsonl"))])
     if made:
         raise ValueError(
             f"{run.path} was at step {made} and has no checkpoint any more: restore its folder checkpoints from a"

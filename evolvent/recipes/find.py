@@ -56,7 +56,11 @@ def find(reference: str) -> RecipeFunction:
 def _typed(recipe: RecipeFunction, reference: str) -> RecipeFunction:
     """The recipe, if each keyword that must be given has a type: its option is read by that."""
     for name, parameter in inspect.signature(recipe).parameters.items():
-        if parameter.annotation is parameter.empty and parameter.default is parameter.empty:
+        given = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if given and parameter.annotation is parameter.empty:
             raise ValueError(
                 f"{reference} has a keyword {name} without a type: write it as {name}: float = 0.1"
             )
@@ -174,8 +178,9 @@ def own_fault(error: BaseException) -> str | None:
     if not own:
         return None
     frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and error.filename:
         frames.append((error.filename, error.lineno))
-    file, line = ([frame for frame in frames if frame[0] in own] or [(own[-1], "?")])[-1]
-    where = "" if line != "?" else f", from {frames[-1][0]}, line {frames[-1][1]}"
-    return f"{file}, line {line}: {type(error).__name__}: {error}{where}"
+    what = f"{type(error).__name__}: {error}"
+    if within := [frame for frame in frames if frame[0] in own]:
+        return f"{within[-1][0]}, line {within[-1][1]}: {what}"
+    return f"what {own[-1]} returned led to {what} ({frames[-1][0]}, line {frames[-1][1]})"
