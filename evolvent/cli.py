@@ -40,7 +40,16 @@ from evolvent.recipes.find import (
 from evolvent.runs import Run, next_free, read_record
 from evolvent.session import Ending, Stopped, sigterm_raises
 from evolvent.session import train as train_session
-from evolvent.terminal import clock, open_console, table, vital_signs, watch
+from evolvent.terminal import (
+    clock,
+    drop_output,
+    flush,
+    open_console,
+    show_every_letter,
+    table,
+    vital_signs,
+    watch,
+)
 from evolvent.trainer import Diverged, Trainer
 
 DEFAULT_RECIPE = next(iter(RECIPES))
@@ -54,8 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # Pillow warns of pictures that are refused anyway, or read well enough.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    show_every_letter()
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        flush()
+        return code
     except Diverged as error:
         return _fail(str(error), 1)
     except (torch.OutOfMemoryError, MemoryError):
@@ -63,8 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OverflowError as error:
         return _fail(f"a number is too large ({error})", 2)
     except BrokenPipeError:
+        drop_output()
         return 1
     except OSError as error:
+        drop_output()  # of a full disk, which would be tried again at the end
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
     except ValueError as error:
         return _fail(str(error), 2)

@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -85,6 +85,8 @@ def check_new_folder(path: Path) -> None:
 
 def _check_writable(path: Path) -> None:
     """Try to write where `path` shall be, or in the nearest folder above it that there is; nothing is left behind."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(path)  # a name that cannot be is told here
     folder = path.absolute().parent
     while not folder.is_dir():
         if os.path.lexists(folder):

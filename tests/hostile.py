@@ -76,7 +76,7 @@ def contents(folder: Path) -> dict[str, object]:
 def _content(path: Path) -> object:
     if path.is_symlink():
         return os.readlink(path)
-    return path.read_bytes() if path.is_file() else path.stat().st_mode
+    return path.read_bytes() if path.is_file() else path.lstat().st_mode
 
 
 def heard(words: list[str], capsys) -> tuple[int, str, str]:

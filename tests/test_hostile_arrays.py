@@ -1,4 +1,4 @@
-"""Arrays whose heads lie: .npz, .npy and idx files, of which nothing is unpickled and no more than they hold is read."""
+"""Arrays whose heads lie: .npz, .npy and idx files, of which nothing is unpickled and nothing taken on trust."""
 
 import gzip
 import io

@@ -279,5 +279,5 @@ def test_a_folder_that_is_none(place, capsys, make, says):
     before = sorted(os.listdir(place))
     for words in (["data", "x", "--size", "8"], ["evaluate", "x", "--against", "digits", "--cache", "none"]):
         code, _, told = heard(words, capsys)
-        assert (code, told.count("\n")) == (2, 1) and says in told or "evaluate" in words
+        assert ((code, told.count("\n")) == (2, 1) and says in told) or "evaluate" in words
     assert sorted(os.listdir(place)) == before

@@ -267,7 +267,8 @@ def test_a_record_that_cannot_be_read(copy, tmp_path, capsys, change, says):
 
 
 @pytest.mark.parametrize(("change", "says"), TAKEN_UP.values(), ids=TAKEN_UP)
-def test_a_record_that_cannot_be_gone_on_with(copy, tmp_path, capsys, change, says):
+def test_a_record_that_cannot_be_gone_on_with(copy, tmp_path, monkeypatch, capsys, change, says):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     change_record(copy, change)
     refused(["train", "--resume", "--out", str(copy)], says, capsys, watched=tmp_path)
 

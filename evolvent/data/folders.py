@@ -92,7 +92,7 @@ def splits_of_zip(path: Path) -> list[str]:
 
 
 def sizes_in(path: Path) -> set[tuple[int, int]]:
-    """(width, height) of the pictures in a folder or a ZIP, from their heads; whoever reads on meets the broken ones."""
+    """(width, height) of the pictures in a folder or a ZIP, from their heads; the broken ones are met on reading."""
     if path.is_dir():
         return {size for file in _pictures_in(path) if (size := _size(file))}
     members = _members(path)

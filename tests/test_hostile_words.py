@@ -1,0 +1,323 @@
+"""What can be typed wrong after `evolvent`: commands, recipes, options and their values."""
+
+# ruff: noqa: E501 (one case a line)
+
+import shlex
+
+import numpy as np
+import pytest
+import torch
+from hostile import make_run, refused
+
+TRAIN = {
+    "train {my}:points --num-steps -1": "num_steps must be at least 1, not -1",
+    "train {my}:points --num-steps 1e400": '--num-steps takes a whole number, not "inf',
+    "train {my}:points --num-steps nan": '--num-steps takes a whole number, not "nan',
+    "train {my}:points --num-steps inf": '--num-steps takes a whole number, not "inf',
+    "train {my}:points --num-steps 1180591620717411303424": "num_steps is too large",
+    "train {my}:points --num-steps ''": "--num-steps takes a whole number, not",
+    "train {my}:points --num-steps ' '": "--num-steps takes a whole number, not",
+    "train {my}:points --num-steps '3 4'": '--num-steps takes a whole number, not "3 4',
+    "train {my}:points --num-steps=": "--num-steps takes a whole number, not",
+    "train {my}:points --num-steps 1_0.5": '--num-steps takes a whole number, not "10.5',
+    "train {my}:points --num-steps ٣٫٥": '--num-steps takes a whole number, not "٣٫٥',
+    "train {my}:points --num-steps true": '--num-steps takes a whole number, not "True',
+    "train {my}:points --num-steps null": '--num-steps takes a whole number, not "None',
+    "train {my}:points --num-steps [3]": '--num-steps takes a whole number, not "[3]',
+    "train {my}:points --num-steps '{{\"a\": 1}}'": "--num-steps takes a whole number, not \"{'a': 1}",
+    "train {my}:points --num-steps --lr 0.1": "--num-steps needs a value",
+    "train {my}:points --num-step 3": "evolvent train points has no option --num-step; did you",
+    "train {my}:points -n 3": '-n" has no place here: a recipe comes right after train',
+    "train {my}:points --NUM-STEPS 3": "evolvent train points has no option --NUM-STEPS",
+    "train {my}:points --num-steps 3 4": '4" has no place here: a recipe comes right after train',
+    "train {my}:points --lr 0": "a learning rate must be above 0 and finite, not 0.0",
+    "train {my}:points --lr nan": '--lr takes a number, not "nan',
+    "train {my}:points --lr inf": '--lr takes a number, not "inf',
+    "train {my}:points --lr -inf": "--lr needs a value",
+    "train {my}:points --lr 1e400": "a learning rate must be above 0 and finite, not inf",
+    "train {my}:points --lr ''": "--lr takes a number, not",
+    "train {my}:points --lr ten": '--lr takes a number, not "ten',
+    "train {my}:points --lr 1,5": '--lr takes a number, not "1,5',
+    "train {my}:points --lr 1+1j": '--lr takes a number, not "1+1j',
+    "train {my}:points --kind ''": "--kind takes one of 'ring', 'moons', not",
+    "train {my}:points --kind Ring": "--kind takes one of 'ring', 'moons', not \"Ring",
+    "train {my}:points --kind ring,moons": "--kind takes one of 'ring', 'moons', not \"ring,moons",
+    "train {my}:points --on 2": '--on takes true or false, not "2',
+    "train {my}:points --on yess": '--on takes true or false, not "yess',
+    "train {my}:points --on ''": "--on takes true or false, not",
+    "train {my}:points --shares 0.1": '--shares takes a tuple, not "0.1',
+    "train {my}:points --shares 0.1,0.9": '--shares takes a tuple, not "0.1,0.9',
+    "train {my}:points --shares [0.1]": '--shares takes a tuple with 2 elements, not "[0.1]',
+    "train {my}:points --shares [0.1,0.2,0.3]": '--shares takes a tuple with 2 elements, not "[0.1, 0.2,',
+    "train {my}:points --shares [a,b]": '--shares takes a number, not "a',
+    "train {my}:points --seed 1.5": '--seed takes a whole number, not "1.5',
+    "train {my}:points --seed nan": '--seed takes a whole number, not "nan',
+    "train {my}:points --seed ''": "--seed takes a whole number, not",
+    "train {my}:points --seed one": '--seed takes a whole number, not "one',
+    "train {my}:points --threads -1": "--threads must lie between 1 and",
+    "train {my}:points --threads nan": '--threads takes a whole number, not "nan',
+    "train {my}:points --threads 1180591620717411303424": "--threads must lie between 1 and",
+    "train {my}:points --threads 1.5": '--threads takes a whole number, not "1.5',
+    "train {my}:points --max-minutes -1": "--max-minutes must be above 0, not -1.0",
+    "train {my}:points --max-minutes nan": '--max-minutes takes a number, not "nan',
+    "train {my}:points --max-minutes soon": '--max-minutes takes a number, not "soon',
+    "train {my}:points --max-minutes ''": "--max-minutes takes a number, not",
+    "train {my}:points --device gpu": "--device takes one of 'auto', 'cpu', 'cuda', not \"gpu",
+    "train {my}:points --device ''": "--device takes one of 'auto', 'cpu', 'cuda', not",
+    "train {my}:points --device cuda:99": "--device takes one of 'auto', 'cpu', 'cuda', not \"cuda:99",
+    "train {my}:points --device CPU": "--device takes one of 'auto', 'cpu', 'cuda', not \"CPU",
+    "train {my}:points --guard 1": '--guard takes true or false, not "1',
+    "train {my}:points --guard ''": "--guard takes true or false, not",
+    "train {my}:points --guard none": '--guard takes true or false, not "none',
+    "train {my}:points --resume yes": "--resume needs --out DIR, the folder of the run to go on",
+    "train {my}:points --resume": "--resume needs --out DIR, the folder of the run to go on",
+    "train {my}:points --resume --out ''": "--resume needs --out DIR, the folder of the run to go on",
+    "train {my}:points --resume --out ' '": "is not a run: it has no run.json",
+    "train {my}:points --out": "--out needs a value",
+    "train {my}:points --config x.yaml": "evolvent train points has no option --config; did you mean",
+    "train {my}:points --print_config": "evolvent train points has no option --print-config",
+    "train {my}:points --help=yes": "argument -h/--help: ignored explicit argument 'yes",
+    "train {my}:points -- --num-steps 3": "evolvent train points has no option --; did you mean --on?",
+    "train ''": 'no recipe is called "": there are digits,',
+    "train ' '": 'no recipe is called " ": there are digits,',
+    "train :": "names no function: one in a file is file.py:function",
+    "train ::": "names no function: one in a file is file.py:function",
+    "train {my}:": "names no function: one in a file is file.py:function",
+    "train :points": "does not exist",
+    "train {my}:points:points": "does not exist",
+    "train {my}:__name__": "has no function __name__: it has experiment, points, images",
+    "train {my}:Literal": "has no function Literal: it has experiment, points, images",
+    "train {my}:torch": "has no function torch: it has experiment, points, images",
+    "train {my}:experiment": "has a keyword shape without a type: write it as shape:",
+    "train {place}:points": "does not exist",
+    "train /dev/null:points": "the file /dev/null does not exist",
+    "train ../../etc/passwd": 'no recipe is called "../../etc/passwd": there are digits,',
+    "train digits digits": 'digits" has no place here: a recipe comes right after train',
+    "train dígits": 'no recipe is called "dígits": did you mean digits? (a file',
+    "train 🎲": 'no recipe is called "🎲": there are digits,',
+    "train {long}": "there are digits, digits-adversarial, digits-cooperative,",
+    "train {my}:{long}": "it has experiment, points, images",
+    "train {my}:points --{long} 3": "evolvent train points --help` lists them)",
+    "train {my}:points --num-steps {long}": "--num-steps takes a whole number, not",
+    "train {my}:points --out {long}": "File name too long",
+    "train digits --size 7": "evolvent train digits has no option --size; did you mean",
+    "train digits --size -8": "evolvent train digits has no option --size; did you mean",
+    "train digits --batch-size 0": "batch_size must be at least 1, not 0",
+    "train digits --tau nan": '--tau takes a number, not "nan',
+    "train digits --tau -1": "tau must be 0 or above, not -1.0: the kinetic energy is a",
+    "train digits --lr nan": '--lr takes a number, not "nan',
+    "train digits --num-hidden 0": "num_hidden must be at least 1, not 0",
+    "train digits --width -3": "width must be at least 1, not -3",
+    "train digits --growth 0": "evolvent train digits has no option --growth; did you mean",
+    "train toy-ring-gcn --chain-step-size nan": '--chain-step-size takes a number, not "nan',
+    "train toy-ring-gcn --chain-steps 0": "a chain needs at least 1 step, and a whole number of them,",
+    "train toy-ring-gcn --num-slots 0": "the bank needs at least 1 slot, not 0",
+    "train toy-ring --lr -0": "a learning rate must be above 0 and finite, not 0.0",
+    "train images": "--data is missing (`evolvent train images --help` says what it is)",
+    "train images --data ''": 'there is no \'\'; give "digits", "cifar10", "cifar100",',
+    "train images --data {place}/nowhere": 'give "digits", "cifar10", "cifar100", "mnist",',
+    "train images --data {my}": "is one file; put pictures in a folder or a ZIP, or arrays",
+    "train images --data /dev/null": "/dev/null is one file; put pictures in a folder or a ZIP,",
+    "train images --data {place} --size 33": "images must be 4, 8, 16, 32, 64 or 128 px on a side, not 33",
+    "train images --data {place}/few.npz --size 8 --channels 1": "has 3 images, and at least 12 are needed: 6 to learn from",
+    "train images --data {place}/few.npz --size 8 --channels 2": "2 channels cannot be read; ask for 1 (grey) or 3 (RGB), or",
+    "train images --data {place}/few.npz --size 0": "images must be 4, 8, 16, 32, 64 or 128 px on a side, not 0",
+    "train images --data {place}/few.npz --size 8 --channels 1 --num-hidden 0": "num_hidden must be at least 1, not 0",
+    "train texture-gcn --image nowhere": "evolvent train texture-gcn has no option --image",
+}
+
+COMMANDS = {
+    "EVALUATE": 'there is no command "EVALUATE": there are train, sample,',
+    "''": 'there is no command "": there are train, sample, evaluate,',
+    "' '": 'there is no command " ": there are train, sample, evaluate,',
+    "--": 'there is no command "--": there are train, sample,',
+    "-x": 'there is no command "-x": there are train, sample,',
+    "--train": 'there is no command "--train": there are train, sample,',
+    "TRAIN": 'there is no command "TRAIN": there are train, sample,',
+    "sampel {images}": 'there is no command "sampel": there are train, sample,',
+    "🎲": 'there is no command "🎲": there are train, sample, evaluate,',
+    "{long}": "there are train, sample, evaluate, report, recipes, data",
+    "{my}": "there are train, sample, evaluate, report, recipes, data",
+    "train\\n": 'there is no command "trainn": there are train, sample,',
+    "report": "the source is missing (`evolvent report --help` says what it is)",
+    "report ''": "the source is empty: give it a value",
+    "report {my}": "is not a run: it has no run.json",
+    "report /dev/null": "/dev/null is not a run: it has no run.json",
+    "report {images} --out x.png": "evolvent report has no option --out",
+    "report {images} {points}": "evolvent report --help` shows what has)",
+    "recipes digits": "evolvent recipes --help` shows what has)",
+    "recipes --all": "evolvent recipes has no option --all",
+}
+
+SAMPLE = {
+    "sample {images} --num -1": "at least 1 sample in batches of at least 1 can be drawn,",
+    "sample {images} --num nan": '--num takes a whole number, not "nan',
+    "sample {images} --num inf": '--num takes a whole number, not "inf',
+    "sample {images} --num 1.5": '--num takes a whole number, not "1.5',
+    "sample {images} --num ''": "--num takes a whole number, not",
+    "sample {images} --num 1180591620717411303424": "samples of 64 bytes do not fit the",
+    "sample {images} --num 9223372036854775807": "samples of 64 bytes do not fit the",
+    "sample {images} --num 100000000000": "samples of 64 bytes do not fit the",
+    "sample {images} --seed nan": '--seed takes a whole number, not "nan',
+    "sample {images} --seed 1.5": '--seed takes a whole number, not "1.5',
+    "sample {images} --seed ''": "--seed takes a whole number, not",
+    "sample {images} --dynamics ''": "--dynamics is empty: give it a value, or leave it out",
+    "sample {images} --dynamics ,": "is not among the stages that this recipe samples with",
+    "sample {images} --dynamics image,image,nowhere": 'nowhere" is not among the stages that this recipe samples',
+    "sample {images} --dynamics none --num-steps 3": "num_steps belong to a stage, and no stage was chosen",
+    "sample {images} --dynamics 3": '3" is not among the stages that this recipe samples with',
+    "sample {images} --num-steps 0": "a chain needs at least 1 step, and a whole number of them,",
+    "sample {images} --num-steps -5": "a chain needs at least 1 step, and a whole number of them,",
+    "sample {images} --num-steps 2.5": '--num-steps takes a whole number, not "2.5',
+    "sample {images} --num-steps 1180591620717411303424": "a chain needs at least 1 step, and a whole number of them,",
+    "sample {images} --step-size 0": "step sizes must be above 0 and finite, not 0.0 to 0.0",
+    "sample {images} --step-size nan": '--step-size takes a number, not "nan',
+    "sample {images} --step-size inf": '--step-size takes a number, not "inf',
+    "sample {images} --step-size 1e400": "step sizes must be above 0 and finite, not inf to inf",
+    "sample {images} --step-size 1e30": "4096 of 4096 values are NaN or infinite, and no picture",
+    "sample {images} --temperature -1": "the temperature must be 0 or above and finite, not -1.0",
+    "sample {images} --temperature nan": '--temperature takes a number, not "nan',
+    "sample {images} --temperature inf": '--temperature takes a number, not "inf',
+    "sample {images} --temperature hot": '--temperature takes a number, not "hot',
+    "sample {images} --batch-size 0": "at least 1 sample in batches of at least 1 can be drawn,",
+    "sample {images} --batch-size -64": "at least 1 sample in batches of at least 1 can be drawn,",
+    "sample {images} --batch-size 1e3": '--batch-size takes a whole number, not "1e3',
+    "sample {images} --batch-size 1180591620717411303424": "samples of 256 bytes do not fit the",
+    "sample {images} --batch-size 9223372036854775807": "samples of 256 bytes do not fit the",
+    "sample {images} --device tpu": "--device takes one of 'auto', 'cpu', 'cuda', not \"tpu",
+    "sample {images} {points}": "evolvent sample --help` shows what has)",
+    "sample {images} --source {points}": "evolvent sample has no option --source; did you mean --out?",
+    "sample --num 3": "the source is missing (`evolvent sample --help` says what it is)",
+    "sample ''": "the source is empty: give it a value",
+    "sample {place}": "cannot be sampled from: there is no such file",
+    "sample /dev/null": "/dev/null cannot be sampled from: there is no such file",
+    "sample /dev/zero": "/dev/zero cannot be sampled from: there is no such file",
+    "sample {images} --out": "--out needs a value",
+    "sample {images} --resume": "evolvent sample has no option --resume; did you mean --num?",
+    "sample {images} --overwrite perhaps": '--overwrite takes true or false, not "perhaps',
+}
+
+EVALUATE = {
+    "evaluate": "the source is missing (`evolvent evaluate --help` says what it is)",
+    "evaluate ''": "the source is empty: give it a value",
+    "evaluate {images} --num 0": "at least 1 sample in batches of at least 1 can be drawn,",
+    "evaluate {images} --num -1": "at least 1 sample in batches of at least 1 can be drawn,",
+    "evaluate {images} --num 1": "1 samples are too few to judge: at least 6 are needed",
+    "evaluate {images} --num nan": '--num takes a whole number, not "nan',
+    "evaluate {images} --num 1180591620717411303424": "samples of 64 bytes do not fit the",
+    "evaluate {images} --measures ''": "--measures is empty: give it a value, or leave it out",
+    "evaluate {images} --measures ,": 'there is no measure "" here: there are frechet, kernel,',
+    "evaluate {images} --measures FRECHET": 'there is no measure "FRECHET" here: there are frechet,',
+    "evaluate {images} --measures 'frechet, kernel'": 'there is no measure " kernel" here: there are frechet,',
+    "evaluate {images} --measures class-score --detector {detector}": "the detector corners knows no classes: leave class-score",
+    "evaluate {images} --measures log-density": 'there is no measure "log-density" here: there are frechet,',
+    "evaluate {images} --detector ''": "--detector is empty: give it a value, or leave it out",
+    "evaluate {images} --detector efflite0-0": "EfficientNet-Lite0 sees pictures of 32 pixels and more, to",
+    "evaluate {images} --detector efflite0--5": 'there is no detector "efflite0--5": there are efflite0,',
+    "evaluate {images} --detector efflite0-99999999": "EfficientNet-Lite0 sees pictures of 32 pixels and more, to",
+    "evaluate {images} --detector efflite0-1180591620717411303424": "EfficientNet-Lite0 sees pictures of 32 pixels and more, to",
+    "evaluate {images} --detector EffLite0": 'there is no detector "EffLite0": there are efflite0,',
+    "evaluate {images} --detector :": "names no function: one in a file is file.py:function",
+    "evaluate {images} --detector {my}:": "names no function: one in a file is file.py:function",
+    "evaluate {images} --detector {my}:points": "takes arguments, and the function of a detector is called",
+    "evaluate {images} --detector {my}:experiment": "takes arguments, and the function of a detector is called",
+    "evaluate {images} --cache ''": "--cache is empty: give it a value, or leave it out",
+    "evaluate {images} --cache {my} --detector {detector}": "is no folder: give one for --cache, or none",
+    "evaluate {images} --cache /dev/null --detector {detector}": "/dev/null is no folder: give one for --cache, or none",
+    "evaluate {images} --split test": "--split is the part of the data that --against names: give",
+    "evaluate {images} --split ''": "--split is empty: give it a value, or leave it out",
+    "evaluate {images} --against ''": "--against is empty: give it a value, or leave it out",
+    "evaluate {images} --against {place}/nowhere": 'give "digits", "cifar10", "cifar100", "mnist",',
+    "evaluate {images} --against {my}": "is one file; put pictures in a folder or a ZIP, or arrays",
+    "evaluate {images} --against {images}": "has 1 pictures of its own and 1 in subfolders, so it is not",
+    "evaluate {images} --against {place}/few.npz --split valid": "the part that judges is test or train, not valid",
+    "evaluate {images} --against {place}/few.npz --split ''": "--split is empty: give it a value, or leave it out",
+    "evaluate {images} --against {place}/few.npz --detector {detector}": "1 held-out images are too few to judge: at least 6 are",
+    "evaluate {images} --against digits --split test": "digits has no 'test' part; load all of it and cut one off",
+    "evaluate {images} --temperature nan": '--temperature takes a number, not "nan',
+    "evaluate {images} --step-size -1": "step sizes must be above 0 and finite, not -1.0 to -1.0",
+    "evaluate {images} --batch-size 0": "at least 1 sample in batches of at least 1 can be drawn,",
+    "evaluate {images} --out x.jpg": "the picture of nearest images is a .png, not x.jpg",
+    "evaluate {images} --out ''": "--out is empty: give it a value, or leave it out",
+    "evaluate {images} --out .png": "the picture of nearest images is a .png, not .png",
+    "evaluate {place}/few.npz": "images know no data: say by --against what to hold them to",
+    "evaluate {place}/few.npz --against {place}/few.npz": "3 samples are too few to judge: at least 6 are needed",
+    "evaluate {place}/few.npz --against {place}/few.npz --num 0": "holds 3 images, and --num asks for 0",
+    "evaluate {place}/few.npz --against {place}/few.npz --temperature 0.5": "holds images: how samples are drawn can be said of a run",
+    "evaluate {points} --measures frechet": 'there is no measure "frechet" here: there are',
+    "evaluate {points} --num 2": "2 points are too few to judge: at least 3 are needed",
+    "evaluate {points} --out x.png": "points have no nearest pictures: leave --out out",
+    "evaluate {points} --detector {detector}": "points are judged as they are: leave --detector out",
+    "evaluate {points} --against digits": "--against takes data of images, and the samples are points",
+}
+
+DATA = {
+    "data": "the source is missing (`evolvent data --help` says what it is)",
+    "data ''": "the source is empty: give it a value",
+    "data ' '": "the source is empty: give it a value",
+    "data {place}/few.npz --num -1": "an album of -1 pictures is empty; ask for at least 1",
+    "data {place}/few.npz --num 1.5": '--num takes a whole number, not "1.5',
+    "data {place}/few.npz --num nan": '--num takes a whole number, not "nan',
+    "data {place}/few.npz --size 0": "a picture of 0 px a side has no pixels, or too many; ask",
+    "data {place}/few.npz --size -8": "a picture of -8 px a side has no pixels, or too many; ask",
+    "data {place}/few.npz --size 1180591620717411303424": "px a side has no pixels, or too many; ask for a size of at",
+    "data {place}/few.npz --size eight": '--size takes a whole number, not "eight',
+    "data {place}/few.npz --channels 0": "0 channels cannot be read; ask for 1 (grey) or 3 (RGB), or",
+    "data {place}/few.npz --channels 2": "2 channels cannot be read; ask for 1 (grey) or 3 (RGB), or",
+    "data {place}/few.npz --channels rgb": '--channels takes a whole number, not "rgb',
+    "data {place}/few.npz --split ''": "--split is empty: give it a value, or leave it out",
+    "data {place}/few.npz --split TRAIN": "has no 'TRAIN' images, it holds images; cut some off with",
+    "data {place}/few.npz --out ''": "--out is empty: give it a value, or leave it out",
+    "data {place}/few.npz --out .npz": "a set is written as an .npz, not as .npz: give --out x.npz",
+    "data {place}/few.npz --out x": "a set is written as an .npz, not as x: give --out x.npz",
+    "data {place}/few.npz --out x.npz --sheet x.npz": "a sheet is drawn as a .png, not as x.npz: give --sheet",
+    "data {place}/few.npz --out x.npz --sheet ''": "--sheet is empty: give it a value, or leave it out",
+    "data {place}/few.npz --overwrite 3": '--overwrite takes true or false, not "3',
+    "data {place}/few.npz {place}/few.npz": "evolvent data --help` shows what has)",
+    "data digits --size 1": "a digit of 1 px cannot be read; ask for 28, 32 or another",
+    "data digits --size 1180591620717411303424": "px a side has no pixels, or too many; ask for a size of at",
+    "data digits --split test": "digits has no 'test' part; load all of it and cut one off",
+    "data mnist --split valid": "mnist has no 'valid' part; its parts are train, test",
+}
+
+TABLES = (TRAIN, COMMANDS, SAMPLE, EVALUATE, DATA)
+
+DETECTOR = """
+from torch import nn
+
+
+class Corners(nn.Module):
+    name = "corners"
+
+    def forward(self, pixels_uint8):
+        return pixels_uint8[:, 0, :2, :2].flatten(1).float()
+
+
+def corners():
+    return Corners()
+"""
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """What the braces in the tables stand for."""
+    place = tmp_path_factory.mktemp("words")
+    (place / "seen.py").write_text(DETECTOR)
+    few = np.random.RandomState(0).randint(256, size=(3, 8, 8, 1)).astype(np.uint8)
+    np.savez(place / "few.npz", images=few)
+    runs = {name: make_run(place, name) for name in ("images", "points")}
+    return runs | {
+        "place": place,
+        "my": place / "my.py",
+        "detector": f"{place}/seen.py:corners",
+        "long": "x" * 5000,
+    }
+
+
+@pytest.mark.parametrize("line", [line for table in TABLES for line in table])
+def test_a_line_that_is_wrong(line, words, tmp_path, monkeypatch, capsys):
+    says = next(table[line] for table in TABLES if line in table)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    refused(shlex.split(line.format(**words)), says, capsys, watched=words["place"])
+    assert not list(tmp_path.iterdir())
