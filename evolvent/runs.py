@@ -38,6 +38,8 @@ RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status"
 MAYBE = {"step": int, "sessions_begun_at_step": list}
 """And what it may."""
 MODEL = "model.safetensors"
+WRITTEN = (".lock", "run.json", "log.jsonl", "samples", "samples.png", "checkpoints", MODEL, "scores.jsonl")
+"""The names in a run folder that are written to."""
 
 
 class Run:
@@ -80,6 +82,11 @@ class Run:
         """Take up the run in a folder again. ValueError when there is none or another process holds it."""
         path = Path(path)
         record = read_record(path)
+        if links := [name for name in WRITTEN if (path / name).is_symlink()]:
+            raise ValueError(
+                f"{path / links[0]} is a link, and a run writes nothing outside of its folder: put there what it leads"
+                " to, or link the whole folder"
+            )
         return cls(path, hold(path), record)
 
     def discard(self) -> None:
@@ -267,7 +274,9 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
 def append_line(path: Path, line: dict[str, Any]) -> None:
     """Add one JSON object to a .jsonl file: all of the line, or on a full disk nothing."""
     content = (json.dumps(line) + "\n").encode()
-    with path.open("ab", buffering=0) as file:
+    # A link is not followed: a run folder of somebody else's could lead anywhere.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with open(path, "ab", buffering=0, opener=lambda name, _: os.open(name, flags, 0o666)) as file:
         length = file.tell()
         try:
             if file.write(content) < len(content):

@@ -7,9 +7,10 @@ import struct
 
 import pytest
 import torch
-from hostile import heard, make_run, refused
+from hostile import contents, heard, make_run, refused
 from safetensors.torch import save
 
+from evolvent.runs import WRITTEN
 from evolvent.sealed import pack_state, pack_weights, seal, unpack_state, unpack_weights
 
 DEEP = "[" * 100_000
@@ -60,6 +61,7 @@ TAKEN_UP = {
     "an argument below 1": (lambda r: r["arguments"].update(num_steps=-1), "at least 1"),
     "an infinite argument": (lambda r: r["arguments"].update(lr=float("inf")), "finite"),
     "a NaN argument": (lambda r: r["arguments"].update(lr=float("nan")), "nan"),
+    "a seed too large": (lambda r: r.update(seed=2**70), "a seed lies between"),
     "an argument that is null": (lambda r: r["arguments"].update(lr=None), "lr"),
     "an argument that is an object": (lambda r: r["arguments"].update(lr={"a": 1}), "lr"),
 }
@@ -227,7 +229,10 @@ CACHES = {
 }
 """A file of remembered features, which is never trusted: they are computed anew, and a sentence says so."""
 
-TABLES = (RECORDS, TAKEN_UP, LOGS, CHECKPOINTS, MODELS, CACHES)
+LINKS = dict.fromkeys(WRITTEN, "is a link")
+"""What a run writes to, led out of its folder."""
+
+TABLES = (RECORDS, TAKEN_UP, LOGS, CHECKPOINTS, MODELS, CACHES, LINKS)
 
 
 @pytest.fixture(scope="module")
@@ -286,6 +291,28 @@ def test_checkpoints_that_are_damaged_or_forged(copy, tmp_path, capsys, change, 
         file.write_bytes(change(file.read_bytes()))
     refused(["train", "--resume", "--out", str(copy)], says, capsys, watched=copy / "checkpoints")
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(("name", "says"), LINKS.items())
+def test_a_link_out_of_the_folder_is_not_followed(copy, tmp_path, capsys, name, says):
+    outside = tmp_path / "outside"
+    if (copy / name).exists():
+        (copy / name).rename(outside)
+    else:
+        outside.write_text("of somebody else")
+    (copy / name).symlink_to(outside)
+    before = contents(outside) if outside.is_dir() else outside.read_bytes()
+    refused(["train", "--resume", "--out", str(copy)], says, capsys, watched=tmp_path)
+    assert before == (contents(outside) if outside.is_dir() else outside.read_bytes())
+
+
+def test_scores_are_not_written_through_a_link(finished, judged, tmp_path, capsys):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "outside").write_text("of somebody else")
+    (run / "scores.jsonl").unlink(missing_ok=True)
+    (run / "scores.jsonl").symlink_to(tmp_path / "outside")
+    words = [str(run) if word == str(finished) else word for word in judged]
+    refused([*words, "none"], "scores.jsonl", capsys, watched=tmp_path)
 
 
 @pytest.mark.parametrize(("change", "says"), MODELS.values(), ids=MODELS)

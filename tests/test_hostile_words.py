@@ -54,6 +54,7 @@ TRAIN = {
     "train {my}:points --seed nan": '--seed takes a whole number, not "nan',
     "train {my}:points --seed ''": "--seed takes a whole number, not",
     "train {my}:points --seed one": '--seed takes a whole number, not "one',
+    "train {my}:points --seed 1180591620717411303424": "a seed lies between",
     "train {my}:points --threads -1": "--threads must lie between 1 and",
     "train {my}:points --threads nan": '--threads takes a whole number, not "nan',
     "train {my}:points --threads 1180591620717411303424": "--threads must lie between 1 and",

@@ -77,6 +77,8 @@ def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -
         raise ValueError(
             f"the recipe no longer takes the arguments that the run was made with: {reason}"
         ) from error
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"a seed lies between -2⁶³ and 2⁶³ - 1, and {seed} does not")
     torch.manual_seed(seed)
     experiment = recipe(**values.as_dict())
     if not isinstance(experiment, Experiment):
