@@ -15,6 +15,7 @@ import argparse
 import inspect
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,23 +32,45 @@ from evolvent.machine import keep_freed_memory
 from evolvent.options import Parser, parse, run_command
 from evolvent.ranks import RankLost, here
 from evolvent.recipes import RECIPES
-from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
+from evolvent.recipes.find import (
+    RecipeFunction,
+    build,
+    find,
+    full_reference,
+    own_fault,
+    short_name,
+    to_json,
+)
 from evolvent.runs import Run, Shadow, next_free, read_record
 from evolvent.session import Ending, Stopped, sigterm_raises
 from evolvent.session import train as train_session
-from evolvent.terminal import clock, open_console, table, vital_signs, watch
+from evolvent.terminal import (
+    clock,
+    drop_output,
+    flush,
+    open_console,
+    show_every_letter,
+    table,
+    vital_signs,
+    watch,
+)
 from evolvent.trainer import Diverged, Trainer
 
 DEFAULT_RECIPE = next(iter(RECIPES))
 OUT_OF_TIME = 124
 SHARED_COMMANDS = ("sample", "evaluate")
 """What several processes do together, beside train; the rest is the first one's."""
+LONGEST = 1500
+"""A sentence with more letters quotes something endless, which is cut in the middle."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Of the processes that torchrun starts, one tells what went wrong."""
     words = list(sys.argv[1:] if argv is None else argv)
     keep_freed_memory()
+    # Pillow warns of pictures that are refused anyway, or read well enough.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    show_every_letter()
     try:
         with joined() as company:
             code, sentence = _outcome(words)
@@ -63,22 +86,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _outcome(words: list[str]) -> tuple[int, str]:
     """The exit code, and the sentence that tells what went wrong; "" where nothing did."""
     try:
-        return _dispatch(words), ""
+        code = _dispatch(words)
+        flush()
+        return code, ""
     except Diverged as error:
         return 1, str(error)
     except RankLost as error:
         return LOST, str(error)
     except (torch.OutOfMemoryError, MemoryError):
         return 1, "the device ran out of memory: give a smaller batch size"
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
-            raise
-        return 1, "the machine ran out of memory: give a smaller batch size or a smaller net"
     except OverflowError as error:
         return 2, f"a number is too large ({error})"
     except BrokenPipeError:
+        drop_output()
         return 1, ""
     except OSError as error:
+        drop_output()  # of a full disk, which would be tried again at the end
         return 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)
     except ValueError as error:
         return 2, str(error)
@@ -86,12 +109,21 @@ def _outcome(words: list[str]) -> tuple[int, str]:
         return 130, "interrupted; every checkpoint that was saved is whole"
     except Stopped:
         return 143, "stopped by SIGTERM outside training; every checkpoint that was saved is whole"
-    except SystemExit as leave:  # --help
-        return int(leave.code or 0), ""
+    except SystemExit as leave:  # --help; a recipe may leave with a sentence of its own
+        return (2, leave.code) if isinstance(leave.code, str) else (int(leave.code or 0), "")
+    except Exception as error:
+        if "can't allocate memory" in str(error):
+            return 1, "the machine ran out of memory: give a smaller batch size or a smaller net"
+        if (sentence := own_fault(error)) is None:
+            raise
+        return 2, sentence
 
 
 def _tell(sentence: str) -> None:
-    print("evolvent:", " ".join(sentence.split()), file=sys.stderr, flush=True)
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(sentence.split()))
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
+    print("evolvent:", line, file=sys.stderr, flush=True)
 
 
 def _dispatch(words: list[str]) -> int:
@@ -132,6 +164,8 @@ def train(words: list[str]) -> int:
     recipe = find(reference)
     values = parse(_train_parser(reference, recipe, record), words)
     _check_limits(values.max_minutes, values.threads)
+    if values.out is not None and not values.out.strip():
+        raise ValueError("--out is empty: give the run's folder, or leave it out")
     facts = {
         "recipe": reference,
         "arguments": to_json(recipe, values.as_dict()),
@@ -156,8 +190,8 @@ def _start(trainer: Trainer, out: str | None, facts: dict[str, Any], max_minutes
     with _taken(lambda: Run.create(out or next_free(short_name(facts["recipe"])), **facts)) as run:
         try:
             return _train(run, trainer, max_minutes)
-        except ValueError:
-            if trainer.step == 0:
+        except Exception as error:
+            if trainer.step == 0 and not isinstance(error, OSError):
                 run.discard()
             raise
 

@@ -11,15 +11,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from evolvent import pictures
-from evolvent.drawing import Device, Sampling, drawn, settle_device
+from evolvent.drawing import Device, Sampling, drawn, event_shape, settle_device
 from evolvent.evaluating import evaluate
-from evolvent.files import write_whole
+from evolvent.files import check_new_folder, check_place, folder_whole, write_whole
 from evolvent.preparing import data
 from evolvent.pretrained import from_pretrained, save_pretrained
 from evolvent.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import short_name
-from evolvent.runs import read_lines, read_record
+from evolvent.runs import read_log, read_record
 from evolvent.terminal import open_console, table
 
 
@@ -28,6 +28,7 @@ def sample(
     *,
     num: int = 64,
     out: str = "samples.png",
+    overwrite: bool = False,
     sampling: Sampling,
     device: Device = "auto",
 ) -> None:
@@ -37,10 +38,12 @@ def sample(
         source: a run folder, a model.safetensors, the name of shipped weights (digits), or owner/name on the hub.
         num: how many.
         out: a .png (one grid), a .npz (images uint8 [N, H, W, C], or points) or a new folder of PNG files.
+        overwrite: replace a file that exists.
         device: auto, cpu or cuda.
     """
-    _check_out(Path(out), out)
+    _check_out(Path(out), out, overwrite)
     saved = from_pretrained(source, device=settle_device(device))
+    _check_kind(event_shape(saved), Path(out))
     points = drawn(saved, num, sampling, here())
     if not here().first:
         return
@@ -56,7 +59,7 @@ def report(source: str) -> None:
     """
     path = Path(source)
     record = read_record(path)
-    lines = [line for line in read_lines(path / "log.jsonl") if "warning" not in line]
+    lines = [line for line in read_log(path / "log.jsonl") if "warning" not in line]
     if not lines:
         raise ValueError(f"{path} has logged nothing yet")
     keys = [name for name in lines[-1] if name not in ("step", "seconds") and "@" not in name]
@@ -75,15 +78,22 @@ def recipes() -> None:
     open_console().print(table("recipes", ("name", "shows", "minutes", "hardware", "score"), rows))
 
 
-def _check_out(out: Path, typed: str) -> None:
+def _check_out(out: Path, typed: str, overwrite: bool) -> None:
     """Refuse a place that cannot be written before an hour is spent on sampling."""
     if out.suffix not in (".png", ".npz", "") and not typed.endswith("/"):
         raise ValueError(f"samples are written as .png, .npz or into a folder, not as {out.suffix} ({typed})")
     if out.suffix in (".png", ".npz"):
-        if out.is_dir():
-            raise ValueError(f"{typed} is a folder: give a file name that is free")
-    elif out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ValueError(f"{typed} already exists and is not an empty folder: choose another --out")
+        check_place(out, overwrite=overwrite)
+    else:
+        check_new_folder(out)
+
+
+def _check_kind(shape: tuple[int, ...], out: Path) -> None:
+    """Refuse a kind of file that cannot hold points of that shape."""
+    if len(shape) != 3 and out.suffix not in (".png", ".npz"):
+        raise ValueError("only images go into a folder of PNG files: save points as .npz or .png")
+    if len(shape) != 3 and shape != (2,) and out.suffix == ".png":
+        raise ValueError(f"there is no picture of points of shape {list(shape)}: save them as .npz")
 
 
 def _write_samples(points: Tensor, out: Path, energy: nn.Module | None) -> None:
@@ -94,11 +104,10 @@ def _write_samples(points: Tensor, out: Path, energy: nn.Module | None) -> None:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **{name: array.numpy() for name, array in named.items()})
         write_whole(out, buffer.getvalue())
-    elif points.dim() == 4:
-        for i, image in enumerate(points):
-            pictures.save_image(pictures.tile(image), out / f"{i:06d}.png")
     else:
-        raise ValueError("only images go into a folder of PNG files: save points as .npz or .png")
+        with folder_whole(out) as folder:
+            for i, image in enumerate(points):
+                pictures.save_image(pictures.tile(image), folder / f"{i:06d}.png")
 
 
 def export(source: str, *, out: str, half: bool = True) -> None:

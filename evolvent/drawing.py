@@ -1,5 +1,7 @@
 """What the commands that draw from a trained model share: their options, the device, and the drawing itself."""
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -13,7 +15,7 @@ from evolvent.dynamics import Dynamics
 from evolvent.joining import take_gpu
 from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
-from evolvent.sampling import choose_stages, draw_chunks
+from evolvent.sampling import choose_stages, draw, draw_chunks
 from evolvent.shapes import Pixels, Points
 from evolvent.terminal import counted, open_console
 
@@ -55,6 +57,7 @@ def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> P
     if batch_size is None:
         batch_size = saved.experiment.schedule.sampling_batch_size
     stages = sampling.stages(saved.learner.stages)
+    _check_memory(num, batch_size, event_shape(saved))
     chunks = draw_chunks(
         saved.learner, num, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
         ranks=ranks,
@@ -62,6 +65,30 @@ def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> P
     mine = [as_seen(chunk) for chunk in counted(chunks, -(-num // ranks.num), open_console())]
     every = [chunk for turn in zip_longest(*ranks.collected(mine)) for chunk in turn if chunk is not None]
     return torch.cat(every or mine or [torch.empty(0)])
+
+
+def event_shape(saved: Saved) -> tuple[int, ...]:
+    """The shape of one point that the learner draws: of one at its birth, which costs no chain."""
+    (born,) = draw(saved.learner, 1, stages={}, batch_size=1, device=saved.device)
+    return tuple(born.shape)
+
+
+def _check_memory(num: int, batch_size: int, shape: tuple[int, ...]) -> None:
+    """Refuse numbers that this machine could never hold, before it tries for days."""
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    num_values = math.prod(shape)
+    for asked, num_bytes, way in (
+        (
+            num,
+            num_values if len(shape) == 3 else 4 * num_values,
+            "draw fewer at a time, with another --seed each",
+        ),
+        (batch_size, 4 * num_values, "give a smaller --batch-size"),
+    ):
+        if asked * num_bytes > there:
+            raise ValueError(
+                f"{asked} samples of {num_bytes} bytes do not fit the {there / 2**30:.0f} GiB of this machine: {way}"
+            )
 
 
 def as_seen(points: Points) -> Tensor:

@@ -12,6 +12,7 @@ refused. `evolve` is inherited.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import NamedTuple
 
 import torch
@@ -77,11 +78,13 @@ class Dynamics:
     def __post_init__(self) -> None:
         last = self.step_size if self.final_step_size is None else self.final_step_size
         if not (0 < self.step_size < math.inf and 0 < last < math.inf):
-            raise ValueError(f"step sizes must be above 0, not {self.step_size} to {last}")
-        if self.num_steps < 1:
-            raise ValueError(f"a chain needs at least 1 step, not {self.num_steps}")
+            raise ValueError(f"step sizes must be above 0 and finite, not {self.step_size} to {last}")
+        if not (isinstance(self.num_steps, Integral) and 1 <= self.num_steps < 2**31):
+            raise ValueError(
+                f"a chain needs at least 1 step, and a whole number of them, not {self.num_steps}"
+            )
         if not 0 <= self.temperature < math.inf:
-            raise ValueError(f"the temperature must be 0 or above, not {self.temperature}")
+            raise ValueError(f"the temperature must be 0 or above and finite, not {self.temperature}")
 
     def step_sizes(self) -> list[float]:
         """h of every step."""

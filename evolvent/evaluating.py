@@ -5,6 +5,7 @@ held to     the run's own held-out data, or any data that `evolvent.data.load` k
 floor       other real images of those data in the samples' place
 """
 
+import inspect
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from evolvent import pictures
 from evolvent.circumstances import now
 from evolvent.drawing import Device, Sampling, drawn, settle_device
+from evolvent.files import check_place
 from evolvent.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract
@@ -70,6 +72,7 @@ def evaluate(
     measures: str | None = None,
     detector: str | None = None,
     out: str | None = None,
+    overwrite: bool = False,
     cache: str | None = None,
     sampling: Sampling,
     device: Device = "auto",
@@ -84,11 +87,14 @@ def evaluate(
         measures: by name, such as frechet,kernel; any other word lists them all.
         detector: efflite0, efflite0-SIZE, inception, inception:WEIGHTS or my_file.py:function.
         out: a .png of 12 samples, each with the 5 nearest training images on its right.
+        overwrite: replace a picture that exists.
         cache: the folder where features of data are kept, or none (default: in the user's cache folder).
         device: auto, cpu or cuda.
     """
-    if out is not None and not out.endswith(".png"):
-        raise ValueError(f"the picture of nearest images is a .png, not {out}")
+    if out is not None:
+        if Path(out).suffix != ".png":
+            raise ValueError(f"the picture of nearest images is a .png, not {out}")
+        check_place(Path(out), overwrite=overwrite)
     asked = None if measures is None else tuple(measures.split(","))
     if asked is not None:
         check_measures(asked, dict.fromkeys((*KNOWN_OF_IMAGES, *KNOWN_OF_POINTS)))
@@ -103,6 +109,8 @@ def evaluate(
             raise ValueError(f"{source} holds images: how samples are drawn can be said of a run alone")
         samples = read_samples(source, num)
         case = Case(samples, None, given_by(against, split, tuple(samples.shape[1:])))
+    if out is not None and not isinstance(case.given.others, Tensor):
+        raise ValueError("points have no nearest pictures: leave --out out")
     if not here().first:
         return
     scores = _scores(case, sight)
@@ -176,7 +184,10 @@ def find_detector(name: str) -> tuple[nn.Module, bytes]:
             f'there is no detector "{name}": there are efflite0, efflite0-SIZE, inception, inception:WEIGHTS'
             " and my_file.py:function"
         )
-    module = function_in(name)()
+    function = function_in(name)
+    if inspect.signature(function).parameters:
+        raise ValueError(f"{name} takes arguments, and the function of a detector is called without any")
+    module = function()
     if not isinstance(module, nn.Module):
         raise ValueError(f"{name} must return a torch.nn.Module, not {type(module).__name__}")
     if not isinstance(getattr(module, "name", None), str):
@@ -217,8 +228,6 @@ def _row(score: Score) -> tuple[str, ...]:
 def _neighbours(case: Case, sight: Sight) -> Image.Image:
     """Rows of a sample and its nearest training images, among those that the memorisation check compares."""
     samples, (reference, others, *_) = case.samples, case.given
-    if samples.dim() != 4 or not isinstance(others, Tensor):
-        raise ValueError("points have no nearest pictures: leave --out out")
     detector = EffLite0() if sight.detector is None else sight.detector
     train = shuffled(others)[: max(len(samples), len(reference))]
     seen = sight.remember(detector, train, device=sight.device)

@@ -1,8 +1,10 @@
 """A file is whole or absent: it is written beside its place and moved there when it is complete, power cut or not."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,8 +21,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 @contextmanager
 def open_whole(path: Path) -> Iterator[BinaryIO]:
     """A new file that appears at `path` when the block ends well, and nowhere when it does not."""
-    # The process number keeps two writers apart; the dot keeps the half-written file out of listings.
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside = _beside(path)
     try:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,6 +40,70 @@ def open_whole(path: Path) -> Iterator[BinaryIO]:
         if error.filename in (None, str(beside)):
             error.filename = str(path)
         raise
+
+
+@contextmanager
+def folder_whole(path: Path) -> Iterator[Path]:
+    """A folder to fill that appears at `path`, which is absent or empty, when the block ends well, and else nowhere."""
+    path = path.resolve()
+    beside = _beside(path)
+    try:
+        beside.mkdir(parents=True)
+        try:
+            yield beside
+            beside.replace(path)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def check_place(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse a place where no file can be written, before hours are spent on what it shall hold.
+
+    ValueError for a folder, a device, and what is there already unless it may be overwritten; OSError from the system.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the name of a file in it")
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file but a device or a pipe: give another name")
+    if os.path.lexists(path) and not overwrite:
+        raise ValueError(f"{path} already exists: give another name, or --overwrite")
+    _check_writable(path)
+
+
+def check_new_folder(path: Path) -> None:
+    """The same for a folder to be filled, which must be absent or empty and not the one that we are in."""
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise ValueError(f"{path} already exists and is not an empty folder: choose another --out")
+    if path.exists() and path.samefile("."):
+        raise ValueError(f"{path} is the folder that you are in: give one of its own by --out")
+    _check_writable(path)
+
+
+def _check_writable(path: Path) -> None:
+    """Try to write where `path` shall be, or in the nearest folder above it that there is; nothing is left behind."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.lstat(path)  # a name that cannot be is told here
+    folder = path.absolute().parent
+    while not folder.is_dir():
+        if os.path.lexists(folder):
+            raise ValueError(f"{folder} is no folder, and {path} would lie in it: give another name")
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def _beside(path: Path) -> Path:
+    # The process number keeps two writers apart; the dot keeps what is half-written out of listings. A name may be
+    # so long that no letter can be added.
+    return path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
 
 
 def sync_folder(path: Path) -> None:

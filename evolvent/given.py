@@ -4,16 +4,13 @@ The data come in three: what judges, other real images that show what real data 
 learned from those (only then can it have learned them by heart).
 """
 
-from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile, ZipFile
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
+from evolvent.data.folders import sizes_in
 from evolvent.data.images import Images
 from evolvent.data.readers import from_file, load, splits_of
 from evolvent.drawing import as_seen
@@ -128,30 +125,10 @@ def _pixels(source: nn.Module, num: int = MOST_OF_STREAM) -> Tensor:
 
 def _side(path: Path) -> int:
     """The side of the square pictures in a folder or a ZIP, read from their heads; 1 where there are none."""
-    sizes = {size for size in map(_size, _files(path)) if size is not None}
+    sizes = sizes_in(path) if path.exists() else set()
     if len(sizes) > 1 or any(width != height for width, height in sizes):
         named = ", ".join(f"{width} × {height} px" for width, height in sorted(sizes)[:3])
         raise ValueError(
             f"{path} holds pictures of {named}: samples are judged as they are, square and of one size"
         )
     return min(sizes)[0] if sizes else 1
-
-
-def _files(path: Path) -> Iterator[BytesIO | Path]:
-    if path.is_dir():
-        yield from (file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-        return
-    try:
-        with ZipFile(path) as archive:
-            yield from (BytesIO(archive.read(name)) for name in archive.namelist())
-    except BadZipFile as error:
-        raise ValueError(f"{path} is not a ZIP, or is damaged ({error})") from error
-
-
-def _size(file: BytesIO | Path) -> tuple[int, int] | None:
-    """Width and height; None for what is no picture."""
-    try:
-        with Image.open(file) as image:
-            return image.size
-    except UnidentifiedImageError:
-        return None

@@ -41,6 +41,8 @@ def run_command(command: Callable[..., None], prog: str, words: Sequence[str]) -
     for group in groups.values():
         parser.add_class_arguments(group, as_group=False)
     values = parse(parser, words).as_dict()
+    if blank := [name for name, value in values.items() if isinstance(value, str) and not value.strip()]:
+        raise ValueError(f"{_as_typed(blank[0], parser)} is empty: give it a value, or leave it out")
     for name, group in groups.items():
         values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
     command(**values)
@@ -65,7 +67,7 @@ def sentence(message: str, parser: Parser) -> str:
     if found := re.match(r"argument (--[\w.]+): expected one argument", message):
         return f"{_typed(found[1])} needs a value"
     if found := re.match(r'(?:Key "|the following arguments are required: )([\w.]+)', message):
-        return f"--{found[1].replace('_', '-')} is missing (`{parser.prog} --help` says what it is)"
+        return f"{_as_typed(found[1], parser)} is missing (`{parser.prog} --help` says what it is)"
     return " ".join(message.split())
 
 
@@ -83,12 +85,12 @@ def _unknown(word: str, parser: Parser) -> str:
 def _wrong_value(key: str, message: str) -> str:
     flat = " ".join(message.split())
     kinds = KIND.findall(flat)
-    value = re.search(r"(?:Got|Given) value: (.*)$", flat)
+    value = re.search(r".*(?:Got|Given) value:(.*)$", flat)
     if not kinds or not value:
         return flat
     names = [next(part for part in kind if part) for kind in kinds]
     named = " or ".join(_kind(name) for name in dict.fromkeys(names) if name != "NoneType")
-    return f'{_typed("--" + key)} takes {named}, not "{value[1]}"'
+    return f'{_typed("--" + key)} takes {named}, not "{value[1].strip()}"'
 
 
 def _kind(name: str) -> str:
@@ -96,6 +98,11 @@ def _kind(name: str) -> str:
         return f"one of {choices[1]}"
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
     return words.get(name, f"a {name}")
+
+
+def _as_typed(name: str, parser: Parser) -> str:
+    """A keyword as it is typed: an option with its hyphens, what comes first by its name alone."""
+    return _typed(f"--{name}") if f"--{name}" in parser._option_string_actions else f"the {name}"
 
 
 def _typed(option: str) -> str:

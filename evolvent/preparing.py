@@ -18,7 +18,7 @@ from evolvent.data.arrays import file_album
 from evolvent.data.named import NAMED
 from evolvent.data.pixels import to_particles
 from evolvent.data.readers import open_album, splits_of
-from evolvent.files import open_whole
+from evolvent.files import check_place, open_whole
 from evolvent.terminal import counted, open_console, table
 
 ON_SHEET = 64
@@ -171,5 +171,4 @@ def _check_places(target: Path, drawn: Path, overwrite: bool) -> None:
     if drawn.suffix != ".png":
         raise ValueError(f"a sheet is drawn as a .png, not as {drawn.name}: give --sheet x.png")
     for path in (target, drawn):
-        if path.is_dir() or (path.exists() and not overwrite):
-            raise ValueError(f"{path} already exists: give another name, or --overwrite")
+        check_place(path, overwrite=overwrite)

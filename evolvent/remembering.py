@@ -88,6 +88,8 @@ class Remembered:
 def cache_folder(asked: str | None) -> Path | None:
     """Where features are kept: as asked, nowhere for "none", else below the user's cache folder."""
     if asked is not None:
+        if os.path.lexists(asked) and not os.path.isdir(asked):
+            raise ValueError(f"{asked} is no folder: give one for --cache, or none")
         return None if asked == "none" else Path(asked)
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "evolvent" / "features"

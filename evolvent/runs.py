@@ -32,7 +32,11 @@ from evolvent.sealed import pack_state, pack_weights, unpack_state, unpack_weigh
 NUM_CHECKPOINTS = 3
 RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}
 """What run.json must hold for the run to be taken up again."""
+MAYBE = {"step": int, "sessions_begun_at_step": list}
+"""And what it may."""
 MODEL = "model.safetensors"
+WRITTEN = (".lock", "run.json", "log.jsonl", "samples", "samples.png", "checkpoints", MODEL, "scores.jsonl")
+"""The names in a run folder that are written to."""
 
 
 class Run:
@@ -75,14 +79,20 @@ class Run:
         """Take up the run in a folder again. ValueError when there is none or another process holds it."""
         path = Path(path)
         record = read_record(path)
+        if links := [name for name in WRITTEN if (path / name).is_symlink()]:
+            raise ValueError(
+                f"{path / links[0]} is a link, and a run writes nothing outside of its folder: put there what it leads"
+                " to, or link the whole folder"
+            )
         return cls(path, hold(path), record)
 
     def discard(self) -> None:
         """Remove a run that has made no step: a mistake leaves no folder behind."""
-        for name in ("run.json", "log.jsonl", ".lock"):
-            (self.path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # not ours alone
-            self.path.rmdir()
+        for file in (*self.checkpoints(), *(self.path / name for name in ("run.json", "log.jsonl", ".lock"))):
+            file.unlink(missing_ok=True)
+        for folder in (self.path / "checkpoints", self.path):
+            with suppress(OSError):  # not ours alone
+                folder.rmdir()
 
     def close(self) -> None:
         """Let the folder go."""
@@ -106,7 +116,7 @@ class Run:
 
     def cut_log(self, step: int) -> None:
         """Drop the lines past `step` and a half-written last one: what is left is one unbroken run's log."""
-        kept = [line for line in read_lines(self.path / "log.jsonl") if line["step"] <= step]
+        kept = [line for line in read_log(self.path / "log.jsonl") if line["step"] <= step]
         write_whole(self.path / "log.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
 
     def save_checkpoint(self, step: int, state: dict[str, Any], *, milestones: Sequence[int] = ()) -> None:
@@ -225,7 +235,8 @@ def read_record(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not a run: it has no run.json")
     try:
         record = json.loads(file.read_text())
-        wrong = [name for name, kind in RECORD.items() if not isinstance(record[name], kind)]
+        wrong = [name for name, kind in RECORD.items() if type(record[name]) is not kind]
+        wrong += [name for name, kind in MAYBE.items() if type(record.get(name, kind())) is not kind]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read ({error}): restore it, or start a new run") from error
     if wrong:
@@ -247,6 +258,13 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise ValueError(f"{file} {error}") from error
     if not {"recipe", "arguments", "step"} <= metadata.keys():
         raise ValueError(f"{file} was not written by evolvent: its header names no recipe")
+    for name, kind in (("arguments", dict), ("step", int)):
+        try:
+            odd = type(json.loads(metadata[name])) is not kind
+        except (ValueError, RecursionError):
+            odd = True
+        if odd:
+            raise ValueError(f"{file} was not written by evolvent: its header has an odd entry for {name}")
     return weights, metadata
 
 
@@ -258,10 +276,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [_object(path, number, line) for number, line in enumerate(whole, start=1)]
 
 
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log.jsonl: a step, and either numbers or a warning. ValueError for one of another kind."""
+    lines = read_lines(path)
+    for number, line in enumerate(lines, start=1):
+        values = (value for name, value in line.items() if name != "warning")
+        if type(line.get("step")) is not int or not all(isinstance(value, int | float) for value in values):
+            raise ValueError(f"{path}, line {number} is not of a log: remove that line")
+    return lines
+
+
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}, line {number} is damaged ({error}): remove that line") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}, line {number} holds no object: remove that line")
@@ -271,7 +299,9 @@ def _object(path: Path, number: int, line: str) -> dict[str, Any]:
 def append_line(path: Path, line: dict[str, Any]) -> None:
     """Add one JSON object to a .jsonl file: all of the line, or on a full disk nothing."""
     content = (json.dumps(line) + "\n").encode()
-    with path.open("ab", buffering=0) as file:
+    # A link is not followed: a run folder of somebody else's could lead anywhere.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with open(path, "ab", buffering=0, opener=lambda name, _: os.open(name, flags, 0o666)) as file:
         length = file.tell()
         try:
             if file.write(content) < len(content):

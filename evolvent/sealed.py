@@ -43,7 +43,12 @@ def unpack_state(content: bytes) -> dict[str, Any]:
     archive = body + bytes(2)
     if hashlib.sha256(archive).hexdigest().encode() != comment.removeprefix(MARK):
         raise ValueError("its content does not fit its checksum")
-    return torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+    if not archive.startswith(b"PK"):  # torch would read older formats, too
+        raise ValueError("it is no archive of torch.save")
+    state = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError("it holds no state")
+    return state
 
 
 def pack_weights(weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:

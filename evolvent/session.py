@@ -26,7 +26,7 @@ from evolvent import pictures
 from evolvent.guard import Health, Verdict, likely_cause
 from evolvent.learners.update import Update
 from evolvent.ranks import RankLost
-from evolvent.runs import Run, read_lines
+from evolvent.runs import Run, read_log
 from evolvent.sampling import draw
 from evolvent.shapes import Points
 from evolvent.trainer import Diverged, Trainer, reseed
@@ -226,6 +226,7 @@ class Session:
     def load(self, state: dict[str, Any]) -> None:
         """ValueError when the state is of another learner or another version."""
         try:
+            _check_state(state)
             self.trainer.load_state_dict(state["trainer"])
             self.health.load_state_dict(state["health"])
             self.clock = Clock(state["seconds"])
@@ -274,7 +275,7 @@ class Session:
         """The last rollback's line, where the process was killed before it was logged."""
         if not self.ranks.first:
             return
-        logged = [line.get("warning") for line in read_lines(self.run.path / "log.jsonl")]
+        logged = [line.get("warning") for line in read_log(self.run.path / "log.jsonl")]
         if self.health.rollbacks and (told := self.health.rollbacks[-1]["told"]) not in logged:
             self.warn(told)
 
@@ -287,8 +288,19 @@ def _checkpoint_to_begin_with(run: Run) -> tuple[dict[str, Any] | None, list[str
     return state, warnings
 
 
+def _check_state(state: dict[str, Any]) -> None:
+    """ValueError, KeyError or TypeError where a number in a checkpoint is impossible."""
+    trainer, told = state["trainer"], [rollback["told"] for rollback in state["health"]["rollbacks"]]
+    whole = all(type(number) is int for number in (trainer["step"], trainer["seed"]))
+    if not (whole and trainer["step"] >= 0 and 0 < trainer["lr_scale"] <= 1 and state["seconds"] >= 0):
+        raise ValueError("its step, seed, learning rates or seconds are impossible")
+    if not all(isinstance(sentence, str) for sentence in told):
+        raise ValueError("its rollbacks are impossible")
+
+
 def _refuse_to_start_over(run: Run) -> None:
-    made = max([run.record.get("step", 0), *(line["step"] for line in read_lines(run.path / "log.jsonl"))])
+    """ValueError when a run that made steps has lost its checkpoints."""
+    made = max([run.record.get("step", 0), *(line["step"] for line in read_log(run.path / "log.jsonl"))])
     if made:
         raise ValueError(
             f"{run.path} was at step {made} and has no checkpoint any more: restore its folder checkpoints from a"

@@ -3,7 +3,10 @@
 Tables and lines go to standard output; the one sentence that tells what went wrong goes to standard error.
 """
 
+import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from io import TextIOWrapper
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -81,6 +84,29 @@ def open_console() -> Console:
     """Standard output; a file or a pipe has no edge, and gets tables of full width."""
     console = Console()
     return console if console.is_terminal else Console(width=200)
+
+
+def show_every_letter() -> None:
+    """Where a terminal or a pipe has no ↓ or ±, show \\u2193 and \\xb1 rather than fail after the work is done."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def flush() -> None:
+    """Write out what was printed, so that a disk or a pipe that refuses it is met here; None is a closed output."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def drop_output() -> None:
+    """Send what is still to be printed nowhere, where nothing can be printed: the interpreter's end would complain."""
+    try:
+        flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def watch(console: Console) -> Watcher:

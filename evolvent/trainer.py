@@ -14,6 +14,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -41,7 +42,7 @@ class Adam:
 
     def __post_init__(self) -> None:
         if not 0 < self.lr < math.inf:
-            raise ValueError(f"a learning rate must be above 0, not {self.lr}")
+            raise ValueError(f"a learning rate must be above 0 and finite, not {self.lr}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"Adam's betas must lie in [0, 1), not {self.betas}")
 
@@ -76,6 +77,8 @@ class Schedule:
     def __post_init__(self) -> None:
         every = ("log_every", "picture_every", "checkpoint_every")
         for name in ("num_steps", "batch_size", "sampling_batch_size", *every):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name} is a whole number, not {getattr(self, name)!r}")
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
             if getattr(self, name) >= 2**63:

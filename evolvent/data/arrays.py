@@ -175,6 +175,8 @@ def _read_head(file: BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise ValueError(f"its .npy version {version} is for arrays of records")
     if not shape:
         raise ValueError("it holds a single number")
+    if min(shape) < 0:
+        raise ValueError(f"its shape {list(shape)} is impossible")
     if dtype.hasobject:
         raise ValueError("its objects are pickles, which may run code: allow_pickle=False")
     return shape, fortran and len(shape) > 1, dtype

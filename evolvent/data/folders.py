@@ -13,8 +13,10 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 import numpy as np
+from PIL import Image
 
 from evolvent.data.album import Album, Open, album_of_files
 
@@ -87,6 +89,31 @@ def splits_of_folder(path: Path) -> list[str]:
 
 def splits_of_zip(path: Path) -> list[str]:
     return splits_among(list(_members(path)))
+
+
+def sizes_in(path: Path) -> set[tuple[int, int]]:
+    """(width, height) of the pictures in a folder or a ZIP, from their heads; the broken ones are met on reading."""
+    if path.is_dir():
+        return {size for file in _pictures_in(path) if (size := _size(file))}
+    members = _members(path)
+    with zipfile.ZipFile(path) as archive:
+        return {size for info in members.values() if (size := _size_of_member(archive, info))}
+
+
+def _size_of_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[int, int] | None:
+    try:
+        with archive.open(info) as file:
+            return _size(file)
+    except Exception:  # as in `zip_album`, which names the member
+        return None
+
+
+def _size(file: Path | IO[bytes]) -> tuple[int, int] | None:
+    try:
+        with Image.open(file) as image:
+            return image.size
+    except Exception:
+        return None
 
 
 def splits_among(places: list[Place]) -> list[str]:

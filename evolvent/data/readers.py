@@ -52,6 +52,10 @@ def load(
 def open_album(spec: str, size: int | None, *, split: str = "train", channels: int | None = None) -> Album:
     """The images that `spec` names, before any is loaded. `size` None keeps that of an array."""
     check_channels(channels)
+    if size is not None and not 1 <= size < 2**16:
+        raise ValueError(
+            f"a picture of {size} px a side has no pixels, or too many; ask for a size of at least 1"
+        )
     path = Path(spec)
     if spec in NAMED:
         return named_album(spec, size, split=split, channels=channels)
@@ -61,7 +65,7 @@ def open_album(spec: str, size: int | None, *, split: str = "train", channels: i
         return idx_album(path, split=split, size=size, channels=channels)
     if path.suffix.lower() in (".npz", ".npy"):
         return file_album(path, split=split, size=size, channels=channels)
-    if not path.is_dir() and path.suffix.lower() != ".zip":
+    if not spec.strip() or (not path.is_dir() and path.suffix.lower() != ".zip"):
         raise _nothing(spec)
     if size is None:
         raise ValueError(f"the pictures of {spec} may be of any size; say which it shall be with --size 64")
@@ -136,7 +140,7 @@ def _digits_album(size: int | None, *, split: str, channels: int | None) -> Albu
 
 def _nothing(spec: str) -> ValueError:
     words = ", ".join(f'"{word}"' for word in ("digits", *NAMED))
-    if Path(spec).exists():
+    if spec.strip() and Path(spec).exists():
         return ValueError(
             f"{spec} is one file; put pictures in a folder or a ZIP, or arrays in an .npz or .npy"
         )

@@ -37,8 +37,10 @@ class EffLite0(nn.Module):
 
     def __init__(self, size: int = 224) -> None:
         super().__init__()
-        if size < 32:
-            raise ValueError(f"EfficientNet-Lite0 sees pictures of 32 pixels and more, not of {size}")
+        if not 32 <= size <= 2048:
+            raise ValueError(
+                f"EfficientNet-Lite0 sees pictures of 32 pixels and more, to 2048, not of {size}"
+            )
         self.size = size
         self.name = f"efflite0-{size}"
         self.resize = f"to {size} px, antialiased bilinear"

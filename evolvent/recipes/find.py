@@ -21,6 +21,9 @@ import torch
 from evolvent.recipes import RECIPES
 from evolvent.trainer import Experiment
 
+OWN = "recipe_file_"
+"""What the modules of the user's files are called by, before the file's name."""
+
 RecipeFunction = Callable[..., Experiment]
 
 
@@ -38,7 +41,7 @@ def short_name(reference: str) -> str:
 def find(reference: str) -> RecipeFunction:
     """The recipe function. ValueError says what there is instead when there is no such recipe."""
     if ":" in reference or reference.endswith(".py"):
-        return function_in(reference)
+        return _typed(function_in(reference), reference)
     if reference not in RECIPES:
         close = get_close_matches(reference.replace("_", "-"), RECIPES, n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RECIPES)}"
@@ -46,6 +49,20 @@ def find(reference: str) -> RecipeFunction:
             f'no recipe is called "{reference}": {hint} (a file of yours is named file.py:function)'
         )
     return RECIPES[reference]
+
+
+def _typed(recipe: RecipeFunction, reference: str) -> RecipeFunction:
+    """The recipe, if each keyword that must be given has a type: its option is read by that."""
+    for name, parameter in inspect.signature(recipe).parameters.items():
+        given = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if given and parameter.annotation is parameter.empty:
+            raise ValueError(
+                f"{reference} has a keyword {name} without a type: write it as {name}: float = 0.1"
+            )
+    return recipe
 
 
 def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -> Experiment:
@@ -58,6 +75,8 @@ def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -
         raise ValueError(
             f"the recipe no longer takes the arguments that the run was made with: {reason}"
         ) from error
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"a seed lies between -2⁶³ and 2⁶³ - 1, and {seed} does not")
     torch.manual_seed(seed)
     experiment = recipe(**values.as_dict())
     if not isinstance(experiment, Experiment):
@@ -90,7 +109,7 @@ def function_in(reference: str) -> Callable[..., Any]:
         raise ValueError(f"the file {file} does not exist")
     module = _load(path)
     found = getattr(module, name, None)
-    if not callable(found):
+    if not (inspect.isfunction(inspect.unwrap(found)) or inspect.isclass(found)):
         own = [key for key, value in vars(module).items() if _is_own_function(value, module)]
         raise ValueError(f"{file} has no function {name}: it has {', '.join(own) or 'none'}")
     return found
@@ -104,7 +123,7 @@ def _load(path: Path) -> ModuleType:
     """Import a file by its path. An error inside it becomes a sentence that names its line."""
     if not path.suffix == ".py":
         raise ValueError(f"a function lies in a Python file, and {path.name} does not end in .py")
-    specification = importlib.util.spec_from_file_location(f"recipe_file_{path.stem}", path)
+    specification = importlib.util.spec_from_file_location(f"{OWN}{path.stem}", path)
     module = importlib.util.module_from_spec(specification)
     # Classes defined in the file look their module up by name; its neighbours are imported as in a script.
     sys.modules[module.__name__] = module
@@ -113,9 +132,22 @@ def _load(path: Path) -> ModuleType:
     try:
         specification.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
-        ]
-        line = getattr(error, "lineno", None) or (lines[-1] if lines else "?")
-        raise ValueError(f"{path}, line {line}: {type(error).__name__}: {error}") from error
+        raise ValueError(own_fault(error)) from error
     return module
+
+
+def own_fault(error: BaseException) -> str | None:
+    """The error in a sentence, where code of the user's own takes part in this process; None where all is ours.
+
+    It names the innermost line of the user's file, else the line of ours that the user's net, data or detector met.
+    """
+    own = [module.__file__ for name, module in sys.modules.items() if name.startswith(OWN)]
+    if not own:
+        return None
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno))
+    what = f"{type(error).__name__}: {error}"
+    if within := [frame for frame in frames if frame[0] in own]:
+        return f"{within[-1][0]}, line {within[-1][1]}: {what}"
+    return f"what {own[-1]} returned led to {what} ({frames[-1][0]}, line {frames[-1][1]})"

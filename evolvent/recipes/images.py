@@ -8,7 +8,7 @@ from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
 from evolvent.learners.ggcn import GGCN
-from evolvent.metrics.scores import judge_images
+from evolvent.metrics.scores import MIN_IMAGES, judge_images
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
@@ -50,7 +50,12 @@ def images(
 
     def part(which: int) -> Images | Stream:
         every = load(data, size, channels=channels, flip=flip)
-        return every.split(max(1, len(every) // 10))[which]
+        if len(every) < 2 * MIN_IMAGES:
+            raise ValueError(
+                f"{data} has {len(every)} images, and at least {2 * MIN_IMAGES} are needed: {MIN_IMAGES} to learn from"
+                f" and {MIN_IMAGES} to judge by"
+            )
+        return every.split(max(MIN_IMAGES, len(every) // 10))[which]
 
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
     return Experiment(learner, lambda: part(0), schedule, held_out=lambda: part(1), judge=judge_images)

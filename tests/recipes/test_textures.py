@@ -9,6 +9,7 @@ from evolvent.data.textures import prepare
 from evolvent.metrics.features import extract
 from evolvent.metrics.scores import judge_texture
 from evolvent.nets.filters import FilterScore
+from evolvent.pretrained import from_pretrained
 from evolvent.recipes import find, textures
 from evolvent.trainer import Trainer
 
@@ -60,7 +61,7 @@ def test_sampling_a_saved_model_draws_no_data(tmp_path, monkeypatch):
 
 def test_a_saved_frame_brings_the_units_of_its_filters(tmp_path):
     """The recipe calibrates on windows drawn under the seed at hand, 0 when a model is loaded; the file wins."""
-    loaded = find.load(trained_and_saved(textures.texture_frame, tmp_path / "run")).learner.energy.net
+    loaded = from_pretrained(trained_and_saved(textures.texture_frame, tmp_path / "run")).learner.energy.net
     theirs = find.build(textures.texture_frame, SHORT, seed=5).learner.energy.net
     others = find.build(textures.texture_frame, SHORT, seed=0).learner.energy.net
     assert torch.equal(loaded.centres, theirs.centres) and torch.equal(loaded.deviations, theirs.deviations)
