@@ -265,7 +265,12 @@ def test_a_signal_before_training_begins_is_a_sentence_and_its_code(toy, tmp_pat
     first = f"os.kill(os.getpid(), signal.{number})"
     (tmp_path / "toy.py").write_text(RECIPE.format(keyword="lr", first=first))
     before = signal.getsignal(signal.SIGTERM)
-    assert main(toy) == code
+    # A shell starts what it puts in the background with Ctrl-C ignored.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert main(toy) == code
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "run").exists()
     assert signal.getsignal(signal.SIGTERM) is before
