@@ -148,14 +148,13 @@ def _table(lines: list[dict[str, Any]]) -> str:
     if not newest:
         return ""
     heads = ("measure", "value", "samples", "reference", "protocol", "real data")
-    rows = [
-        (
-            f"{line[key]:.4g}" if isinstance(line[key], float) else str(line[key])
-            for key in ("measure", "value", "num_samples", "num_reference", "protocol", "floor")
-        )
-        for line in newest.values()
-    ]
+    keys = ("measure", "value", "num_samples", "num_reference", "protocol", "floor")
+    rows = [[_cell(line[key]) for key in keys] for line in newest.values()]
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _from_hub(name: str) -> Path:

@@ -1,5 +1,6 @@
 """Weights that travel arrive as they left, up to half precision, and say what is wrong when they cannot."""
 
+import json
 import sys
 from types import SimpleNamespace
 
@@ -42,6 +43,17 @@ def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
     assert "evolvent sample mine" in card
     assert '"width": 4' in card
     assert "None yet" in card
+
+
+def test_a_model_card_holds_the_newest_score_of_each_measure(run, tmp_path):
+    score = {"num_samples": 9, "num_reference": 8, "protocol": "pixels", "floor": None}
+    lines = [
+        score | {"measure": name, "value": value} for name, value in (("a", 1.5), ("b", 2.5), ("a", 3.25))
+    ]
+    (run / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    save_pretrained(run, tmp_path / "mine")
+    table = (tmp_path / "mine" / "README.md").read_text().splitlines()[-2:]
+    assert table == ["| a | 3.25 | 9 | 8 | pixels | None |", "| b | 2.5 | 9 | 8 | pixels | None |"]
 
 
 def test_an_export_overwrites_nothing(run, tmp_path):
