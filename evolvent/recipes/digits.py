@@ -57,8 +57,8 @@ def energy_of(width: int, size: int = SIZE) -> Energy:
 
 @recipe(
     shows="GGCN: digits born in hidden space, evolving in image space",
-    minutes=2,
-    score="kernel .012, real .000",
+    minutes=3,
+    score="kernel .011, real .000",
 )
 def digits(
     num_steps: int = 1500,
@@ -82,8 +82,8 @@ def digits(
 
 @recipe(
     shows="adversarial amortised learning: no chain at all in training",
-    minutes=2,
-    score="kernel .011, real .000",
+    minutes=3,
+    score="kernel .012, real .000",
 )
 def digits_adversarial(
     num_steps: int = 2000,
@@ -118,7 +118,7 @@ def adversarial_ggcn(
 @recipe(
     shows="cooperative learning: the mapping follows where the particles end up",
     minutes=3,
-    score="kernel .030, real .000",
+    score="kernel .042, real .000",
 )
 def digits_cooperative(
     num_steps: int = 1400,
@@ -146,7 +146,7 @@ def digits_cooperative(
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
 
 
-@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=3, score="kernel .23, real .000")
+@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4, score="kernel .14, real .000")
 def digits_gcn(
     num_steps: int = 1200,
     batch_size: int = 64,
@@ -173,7 +173,7 @@ def digits_gcn(
 @recipe(
     shows="w-GCN: JKO flow, its action between particles and data (or --ends path)",
     minutes=4,
-    score="kernel .16, real .000",
+    score="kernel .20, real .000",
 )
 def digits_wgcn(
     num_steps: int = 1200,
@@ -206,7 +206,7 @@ def lengthened(chain: Langevin, num_steps: int) -> Langevin:
 @recipe(
     shows="multi-grid: 1×1, 4×4, 16×16, 32×32, an energy and an upsampling each",
     minutes=2,
-    score="kernel .037, real .000",
+    score="kernel .049, real .000",
 )
 def digits_multigrid(
     num_steps: int = 1000,
