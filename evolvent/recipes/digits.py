@@ -173,7 +173,7 @@ def digits_gcn(
 @recipe(
     shows="w-GCN: JKO flow, its action between particles and data (or --ends path)",
     minutes=4,
-    score="kernel .20, real .000",
+    score="kernel .12, real .000",
 )
 def digits_wgcn(
     num_steps: int = 1200,
