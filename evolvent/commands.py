@@ -1,4 +1,4 @@
-"""The commands that look at what was trained: sample, evaluate, report, recipes.
+"""The commands beside train: sample, report, recipes and export; evaluate and data have files of their own.
 
 Each is a function whose docstring is its help and whose typed keywords are its options; those of a dataclass
 among them, such as `Sampling`, are options too. To add a command, write such a function and add it to `COMMANDS`.

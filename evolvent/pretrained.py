@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from evolvent.files import write_whole
+from evolvent.files import check_new_folder, folder_whole, write_whole
 from evolvent.recipes.find import build, find, short_name
 from evolvent.runs import MODEL, is_bank, read_lines, read_model, read_record
 from evolvent.sealed import pack_weights
@@ -105,8 +105,7 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
 def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> None:
     """Write a run's averaged weights and a model card into the folder `out`, which must be new or empty."""
     run, out = Path(run), Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} already exists and is no empty folder: choose another --out")
+    check_new_folder(out)
     record = read_record(run)
     weights, metadata = read_model(run)
     if half:
@@ -114,8 +113,9 @@ def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> N
             name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
         }
         _check_range(weights)
-    write_whole(out / MODEL, pack_weights(weights, metadata))
-    write_whole(out / "README.md", _card(run, record, metadata, out.name))
+    with folder_whole(out) as folder:
+        write_whole(folder / MODEL, pack_weights(weights, metadata))
+        write_whole(folder / "README.md", _card(run, record, metadata, out.name))
 
 
 def _check_range(weights: dict[str, torch.Tensor]) -> None:
