@@ -9,8 +9,8 @@ spread of the energy gap over the second half of a run (standard deviation; medi
 often the guard took a run back, and the score (median of runs that lived; digits: Fréchet distance over efflite0-64 of
 256 particles, of the bank where there is one, against 1,000 held-out digits; ring: mean log density of 1,024 samples).
 
-Without the guard a run counts as diverged when, at a look, a number is not finite, the energy gap exceeds 1000 in size,
-or a particle lies ten times as far out as the data. With it, when the guard gives up or the run ends so.
+A run counts as diverged when a number is not finite, when the guard gives up, or when it ends with an energy gap
+beyond 1000 or a particle ten times as far out as the data: a run that finds its way back has lived.
 """
 
 import argparse
@@ -79,7 +79,7 @@ SCENES = {
             "GGCN": digits,
         },
         {"GCN": CHAINS, "w-GCN, path": CHAINS, "w-GCN, data": CHAINS, "GGCN": {"batch_size": 32}},
-        (8e-3, 1.6e-2, 2e-2, 2.5e-2),
+        (8e-3, 1.6e-2, 2.4e-2, 3.2e-2),
         100,
     ),
 }
@@ -87,9 +87,8 @@ SCENES = {
 
 @dataclass
 class Gaps(Watcher):
-    """Keeps the energy gap and the greatest |x| of every look; without a guard it stops a run that has diverged."""
+    """Keeps the energy gap of every look, and whether the last was sane."""
 
-    trainer: Trainer
     farthest: float
     gaps: list[float] = field(default_factory=list)
     sane: bool = True
@@ -98,8 +97,6 @@ class Gaps(Watcher):
         self.gaps.append(line["energy_gap"])
         reach = max(-line["particle_min"], line["particle_max"])
         self.sane = abs(line["energy_gap"]) <= MAX_GAP and reach <= self.farthest
-        if self.trainer.schedule.guard is None and not self.sane:
-            raise Diverged(f"a gap of {self.gaps[-1]:.3g}, particles at {reach:.3g}")
 
 
 def compare(name: str, method: str, lr: float, seed: int) -> list[dict]:
@@ -118,7 +115,7 @@ def train(name: str, method: str, lr: float, seed: int, *, guarded: bool) -> dic
     clocks = {"log_every": scene.looks, "checkpoint_every": 50, "picture_every": 10**9}
     schedule = replace(experiment.schedule, guard=Guard() if guarded else None, **clocks)
     trainer = Trainer(experiment.learner, experiment.data(), schedule, seed=seed)
-    watcher = Gaps(trainer, MAX_REACH * float(trainer.data.draw(256).abs().max()))
+    watcher = Gaps(MAX_REACH * float(trainer.data.draw(256).abs().max()))
     with tempfile.TemporaryDirectory() as folder, Run.create(folder, recipe=name, arguments={}) as run:
         session = Session(run, trainer, watcher)
         try:
