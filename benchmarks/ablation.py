@@ -31,8 +31,10 @@ from machine import describe
 
 from evolvent.files import write_whole
 from evolvent.machine import keep_freed_memory
+from evolvent.metrics.classes import NUM_PARTS
 
 OUT_OF_TIME = 124
+LEAST = 2 * NUM_PARTS
 
 
 def run(cell: Cell, sight: Sight, deadline: float) -> bool:
@@ -77,6 +79,8 @@ def parsed() -> argparse.Namespace:
     arguments = parser.parse_args()
     if strange := [name for name in arguments.cells if name not in CELLS]:
         parser.error(f'there is no cell "{strange[0]}": there are {", ".join(CELLS)}')
+    if min(arguments.num, arguments.num_reference) < LEAST:
+        parser.error(f"--num and --num-reference are at least {LEAST}: the class score takes ten parts")
     if not Path(arguments.data).exists() and "." in arguments.data:
         parser.error(f"there is no {arguments.data}")
     return arguments
