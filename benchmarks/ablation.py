@@ -18,17 +18,18 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 
 import torch
 from ablating.cells import CELLS, SCALES
-from ablating.judging import Sight, judge
+from ablating.judging import Sight, is_done, judge
 from ablating.tables import report
 from ablating.training import Cell, train
 from machine import describe
 
+from evolvent.data.readers import open_album
 from evolvent.files import write_whole
 from evolvent.machine import keep_freed_memory
 from evolvent.metrics.classes import NUM_PARTS
@@ -49,10 +50,17 @@ def run(cell: Cell, sight: Sight, deadline: float) -> bool:
 
 def run_all(cells: list[Cell], sight: Sight, deadline: float, num_workers: int) -> Iterator[bool]:
     """Whether each cell is done, as they end. Every cell has a process of its own, whose memory is measured."""
+    left, running = list(cells), set()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context, max_tasks_per_child=1) as pool:
-        for future in as_completed([pool.submit(run, cell, sight, deadline) for cell in cells]):
-            yield future.result()
+        while left or running:
+            while left and len(running) < num_workers and time.time() < deadline:
+                running.add(pool.submit(run, left.pop(0), sight, deadline))
+            if not running:
+                yield False
+                return
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in ended)
 
 
 def parsed() -> argparse.Namespace:
@@ -81,8 +89,13 @@ def parsed() -> argparse.Namespace:
         parser.error(f'there is no cell "{strange[0]}": there are {", ".join(CELLS)}')
     if min(arguments.num, arguments.num_reference) < LEAST:
         parser.error(f"--num and --num-reference are at least {LEAST}: the class score takes ten parts")
-    if not Path(arguments.data).exists() and "." in arguments.data:
-        parser.error(f"there is no {arguments.data}")
+    if arguments.device != "cpu" and arguments.workers > 1:
+        parser.error("cells share no GPU, or their times would be each other's: give one worker")
+    try:
+        for split in ("train", "test"):
+            open_album(arguments.data, arguments.size, split=split)
+    except ValueError as error:
+        parser.error(str(error))
     return arguments
 
 
@@ -113,8 +126,11 @@ def main() -> int:
     cells = [Cell(name, seed, *place) for seed in arguments.seeds for name in arguments.cells]
     sight = Sight(arguments.num, arguments.num_reference, arguments.detector_size)
     heading, all_done = describe_all(arguments), True
-    for done in run_all(cells, sight, begun + 60 * arguments.max_minutes, arguments.workers):
+    left = [cell for cell in cells if not is_done(cell)]
+    for done in run_all(left, sight, begun + 60 * arguments.max_minutes, arguments.workers):
         all_done = all_done and done
+        report(arguments.out, heading)
+    if not left:
         report(arguments.out, heading)
     print(f"{arguments.out / 'ablation.md'}: {'all done' if all_done else 'goes on with the same command'}")
     return 0 if all_done else OUT_OF_TIME

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
@@ -21,6 +23,21 @@ from ablating import cells, judging, tables, training
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 SIGHT = judging.Sight(num=20, num_reference=16, detector_size=32)
+
+
+class Coarse(nn.Module):
+    """Twelve features: the picture at 2 px. A distance over a detector's thousand takes seconds."""
+
+    name = "coarse"
+
+    def __init__(self, size):
+        super().__init__()
+
+    def forward(self, pixels_uint8):
+        return adaptive_avg_pool2d(pixels_uint8.float() / 255, 2).flatten(1)
+
+    def logits(self, features):
+        return features
 
 
 @pytest.fixture
@@ -35,6 +52,7 @@ def small(monkeypatch):
         clocks={"sampling_batch_size": 8},
     )
     monkeypatch.setitem(cells.SCALES, 16, scale)
+    monkeypatch.setattr(judging, "EffLite0", Coarse)
     return scale
 
 

@@ -23,8 +23,8 @@ from evolvent.learners.amortized import Adversarial
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.update import Update
-from evolvent.nets.mapping import PlainMapping, ResidualMapping
-from evolvent.nets.score import PlainScore, ResidualScore
+from evolvent.nets.mapping import ResidualMapping
+from evolvent.nets.score import ResidualScore
 from evolvent.particles import Persistent
 from evolvent.recipes.digits import lengthened, noisy_descent
 from evolvent.reference import Uniform
@@ -64,18 +64,18 @@ class Scale:
 SCALES = {
     16: Scale(
         size=16,
-        score=partial(PlainScore, 16, CHANNELS, width=64, growth=2),
-        mapping=partial(PlainMapping, 16, CHANNELS, num_hidden=64, width=64, growth=2),
+        score=partial(ResidualScore, 16, CHANNELS, width=16, growth=2),
+        mapping=partial(ResidualMapping, 16, CHANNELS, num_hidden=64, width=16, growth=2),
         batch_size=64,
-        lr=1e-3,
+        lr=5e-4,
         tau=0.2,
         chain=noisy_descent(0.2, 10, 0.003),
         num_slots=1000,
         rebirth=0.05,
         sampling_steps=300,
-        mapped_lr=3e-3,
-        mapping_lr=1.5e-3,
-        mapped_tau=0.4,
+        mapped_lr=1.5e-3,
+        mapping_lr=1e-3,
+        mapped_tau=0.1,
         short=noisy_descent(0.05, 2, 0.001),
         hidden=Langevin(0.05, 50),
         beta=1.0,

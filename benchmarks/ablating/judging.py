@@ -1,7 +1,6 @@
 """Samples of a trained cell, drawn in chunks that are kept as they come, and what they score."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ablating.cells import CELLS, SCALES, experiment_of
-from ablating.training import Cell, Tally, trained
+from ablating.training import Cell, Tally, is_over, trained
 from evolvent import pictures
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
@@ -47,7 +46,7 @@ def judge(cell: Cell, sight: Sight, deadline: float) -> bool:
     train, test = (source.pixels for source in (experiment.data(), experiment.held_out()))
     for name in left:
         cost = sample(cell, learner, name, sight.num, deadline)
-        if cost is None or time.time() > deadline:
+        if cost is None or is_over(deadline):
             return False
         samples = torch.from_numpy(np.load(cell.folder / f"{name}.npz")["samples"]).permute(0, 3, 1, 2)
         scores = _scores(cell, sight, samples, train=train, test=test)
@@ -57,6 +56,15 @@ def judge(cell: Cell, sight: Sight, deadline: float) -> bool:
         record = {"cell": cell.name, "seed": cell.seed, "sampling": name} | cost | scores
         write_whole(scores_file(cell, name), json.dumps(record, indent=1))
     return True
+
+
+def is_done(cell: Cell) -> bool:
+    """Whether the cell is trained and every sampling is judged, or it has diverged."""
+    file = cell.folder / "training.json"
+    if not file.is_file():
+        return False
+    diverged = json.loads(file.read_text())["diverged"]
+    return bool(diverged) or all(scores_file(cell, name).is_file() for name in CELLS[cell.name].samplings)
 
 
 def scores_file(cell: Cell, sampling: str) -> Path:
@@ -76,7 +84,7 @@ def sample(cell: Cell, learner: nn.Module, sampling: str, num: int, deadline: fl
     for first in range(0, num, size):
         file = cell.folder / "chunks" / f"{sampling}-{first:06}.npz"
         if not file.is_file():
-            if time.time() > deadline:
+            if is_over(deadline):
                 return None
             _draw(cell, learner, sampling, file, range(first, first + size))
         chunks.append(dict(np.load(file)))

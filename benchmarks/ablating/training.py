@@ -8,6 +8,7 @@ zero. So a cell has the time that it was given to a second or two, and no two ru
 import io
 import json
 import math
+import multiprocessing
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,25 +94,32 @@ def train(cell: Cell, deadline: float) -> dict | None:
     memory = Memory(cell.device)
     trainer = Trainer(experiment.learner, data, experiment.schedule, seed=cell.seed, device=cell.device)
     spent, log, peak = _load(trainer, cell.folder / "state.pt")
-    begun, saved, fault = cell.clock() - spent, spent, None
+    begun, saved = cell.clock() - spent, spent
+    fault = diverged(log[-1]) if log else None
     while spent < cell.seconds and not fault:
         trainer.lr_scale = min(1.0, 2 * (1 - spent / cell.seconds))
-        for _ in range(LOOK):
-            trainer.advance()
-        line = trainer.signs.read()
-        trainer.signs.clear()
+        line = _some_steps(trainer)
         spent = cell.clock() - begun
-        log.append({"step": trainer.step, "seconds": spent} | line)
-        fault, late = diverged(log[-1]), time.time() > deadline
+        log.append(line | {"seconds": spent})
+        fault, late = diverged(log[-1]), is_over(deadline)
         if late or fault or spent >= cell.seconds or spent > saved + SAVE:
             peak, saved = max(peak, memory.peak()), spent
             _save(trainer, cell.folder / "state.pt", spent=spent, log=log, peak=peak)
         if late and not fault and spent < cell.seconds:
             return None
-    record = _record(cell, trainer) | {"seconds": spent, "peak_mib": peak, "diverged": fault}
     write_whole(cell.folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
+    record = _record(cell, trainer) | {"seconds": spent, "peak_mib": peak, "diverged": fault}
     write_whole(file, json.dumps(record, indent=1))
     return record
+
+
+def _some_steps(trainer: Trainer) -> dict[str, float]:
+    """Train until the next look; the step and what the signs were."""
+    for _ in range(LOOK):
+        trainer.advance()
+    line = {"step": trainer.step} | trainer.signs.read()
+    trainer.signs.clear()
+    return line
 
 
 def trained(cell: Cell) -> nn.Module:
@@ -120,6 +128,12 @@ def trained(cell: Cell) -> nn.Module:
     state = torch.load(cell.folder / "state.pt", map_location="cpu", weights_only=True)
     learner.load_state_dict(state["trainer"]["averaged"])
     return learner.to(cell.device).eval().requires_grad_(False)
+
+
+def is_over(deadline: float) -> bool:
+    """Whether the wall clock passed `deadline`, or who started this process is gone: two must not write one cell."""
+    parent = multiprocessing.parent_process()
+    return time.time() > deadline or (parent is not None and not parent.is_alive())
 
 
 def diverged(line: dict[str, float]) -> str | None:
