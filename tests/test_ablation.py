@@ -97,12 +97,12 @@ def test_a_cell_that_was_cut_short_goes_on_and_is_not_trained_again(small, data,
 def test_a_report_holds_each_sampling_with_its_floor_and_chunks_are_not_drawn_twice(small, data, tmp_path):
     found = cell("amortised", data, tmp_path / "out")
     training.train(found, deadline=math.inf)
-    assert not judging.judge(found, SIGHT, deadline=0)
+    assert not judging.judge(found, SIGHT, deadline=0) and not judging.is_done(found)
     learner = training.trained(found)
     cost = judging.sample(found, learner, "hidden", SIGHT.num, math.inf)
     assert cost["gradients_per_sample"] == small.hidden.num_steps + 1
     assert judging.sample(found, None, "hidden", SIGHT.num, math.inf) == cost, "drawn without a learner"
-    assert judging.judge(found, SIGHT, deadline=math.inf)
+    assert judging.judge(found, SIGHT, deadline=math.inf) and judging.is_done(found)
     tables.report(tmp_path / "out", "A heading.")
     text = (tmp_path / "out/ablation.md").read_text()
     assert text.count("amortised: + hidden evolution at sampling |") == 1
