@@ -67,7 +67,7 @@ SCALES = {
         score=partial(ResidualScore, 16, CHANNELS, width=16, growth=2),
         mapping=partial(ResidualMapping, 16, CHANNELS, num_hidden=64, width=16, growth=2),
         batch_size=64,
-        lr=1e-3,
+        lr=2e-3,
         tau=0.2,
         chain=noisy_descent(0.2, 10, 0.003),
         num_slots=1000,
