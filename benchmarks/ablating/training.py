@@ -5,7 +5,6 @@ It takes the place of the number of steps: learning rates hold for the first hal
 zero. So a cell has the time that it was given to a second or two, and no two runs are bitwise the same.
 """
 
-import io
 import json
 import math
 import multiprocessing
@@ -190,6 +189,6 @@ def _load(trainer: Trainer, file: Path) -> tuple[float, list[dict], float]:
     """Seconds spent, log and peak memory of a cell that was cut short; the trainer goes on where it was."""
     if not file.is_file():
         return 0.0, [], 0.0
-    state = torch.load(io.BytesIO(file.read_bytes()), map_location=trainer.device, weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
     trainer.load_state_dict(state["trainer"])
     return state["spent"], state["log"], state["peak"]
