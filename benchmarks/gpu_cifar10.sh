@@ -1,23 +1,35 @@
 #!/usr/bin/env bash
 # CIFAR-10 under every model on one GPU, in resumable pieces of at most nine minutes.
 #
-#   benchmarks/gpu_cifar10.sh DATA OUT [MODEL …]      models: amortized ggcn wgcn gcn multigrid (default: all, in this order)
+#   benchmarks/gpu_cifar10.sh DATA OUT [MODEL …]
+#
+# Models: amortized ggcn wgcn gcn multigrid, and ablation, which is benchmarks/ablation.py (default: all, in this order).
 #
 # DATA is an .npz with uint8 train_x and test_x (`evolvent data cifar10 --out cifar10.npz`), or what `evolvent data` reads.
 # Each call goes on with the first model that is unfinished, for one piece; call it until it says "all done". A finished
 # model is scored once: births, and its own stages, 10,000 samples against the 10,000 test images (floor: as many training
 # images), and 50,000 against the 50,000 training images.
-# OPTIONS adds recipe options, DEVICE=cpu rehearses: OPTIONS='--num-steps 4 --batch-size 8 …' DEVICE=cpu NUM=64 …
+# OPTIONS adds recipe options, ABLATION those of the ablation; DEVICE=cpu rehearses, here with an .npz of 16 px:
+#   OPTIONS='--size 16 --num-steps 4 --batch-size 8 --width 8 --mapping-width 8 --captured false' NUM=64 DEVICE=cpu
+#   ABLATION='--size 16 --minutes 0.1 --num 64 --num-reference 128 --detector-size 64'
 set -euo pipefail
 data=$1 out=$2
 shift 2
 models=("$@")
-[ ${#models[@]} -gt 0 ] || models=(amortized ggcn wgcn gcn multigrid)
+[ ${#models[@]} -gt 0 ] || models=(amortized ggcn wgcn gcn multigrid ablation)
 num=${NUM:-10000} all=${NUM:-50000}
 on=(--device "${DEVICE:-cuda}")
+benchmarks=$(dirname "${BASH_SOURCE[0]}")
 
 for model in "${models[@]}"; do
     run=$out/$model
+    if [ "$model" = ablation ]; then
+        code=0
+        # shellcheck disable=SC2086
+        python "$benchmarks/ablation.py" --data "$data" --out "$run" "${on[@]}" --max-minutes 7.5 ${ABLATION:-} || code=$?
+        [ "$code" -eq 0 ] && continue
+        exit "$code" # 124: it goes on with the next call
+    fi
     if ! grep -qs '"status": "finished"' "$run/run.json"; then
         code=0
         if [ -f "$run/run.json" ]; then

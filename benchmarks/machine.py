@@ -41,13 +41,13 @@ def ratio(slow: list[tuple[float, float]], fast: list[tuple[float, float]]) -> f
     return statistics.median(a[0] / b[0] for a, b in zip(slow, fast, strict=True))
 
 
-def describe() -> str:
+def describe(time_taken: str = "median of CPU time") -> str:
     """Command, commit, machine, versions: the line above a table."""
     ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = subprocess.run(ask, capture_output=True, text=True, check=False).stdout.strip() or "no commit"
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     where = f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), {_processor()}"
-    return f"`{command}`, commit {commit}, {where}, median of CPU time"
+    return f"`{command}`, commit {commit}, {where}, {time_taken}"
 
 
 def row(*cells: object) -> None:

@@ -1,5 +1,7 @@
 """CIFAR-10 at 32 px, for one GPU: the models of the method with the same nets. `data` is what `load` takes.
 
+`size` 8 or 16 shrinks the images, which with narrow nets rehearses a recipe on a CPU.
+
 Training runs in bfloat16. `captured` records the forward and backward passes as one CUDA graph (a set that streams
 from its file cannot be drawn inside one: give --captured false there).
 """
@@ -34,6 +36,7 @@ NOT_RUN = "not yet run to its end"
 @recipe(shows="amortised GGCN: no chain in training", minutes=15, hardware="1 H100", score=NOT_RUN)
 def cifar10_amortized(
     data: str = "cifar10",
+    size: int = SIZE,
     num_steps: int = 20000,
     batch_size: int = 256,
     width: int = 64,
@@ -45,14 +48,15 @@ def cifar10_amortized(
     captured: bool = True,
 ) -> Experiment:
     """Adversarial amortisation; hidden-space evolution at sampling."""
-    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={})
+    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={}, size=size)
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    return on_cifar10(learner, data, schedule(num_steps, batch_size, adam, captured=captured))
+    return on_cifar10(learner, data, size, schedule(num_steps, batch_size, adam, captured=captured))
 
 
 @recipe(shows="GGCN: hidden birth, evolution in image space", minutes=30, hardware="1 H100", score=NOT_RUN)
 def cifar10_ggcn(
     data: str = "cifar10",
+    size: int = SIZE,
     num_steps: int = 20000,
     batch_size: int = 256,
     width: int = 64,
@@ -68,14 +72,15 @@ def cifar10_ggcn(
 ) -> Experiment:
     """As `cifar10-amortized`, and the energy meets particles that have evolved: evolution pays at sampling, too."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={"image": image})
+    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={"image": image}, size=size)
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    return on_cifar10(learner, data, schedule(num_steps, batch_size, adam, captured=captured))
+    return on_cifar10(learner, data, size, schedule(num_steps, batch_size, adam, captured=captured))
 
 
 @recipe(shows="GCN: persistent chains from noise, KL flow", minutes=30, hardware="1 H100", score=NOT_RUN)
 def cifar10_gcn(
     data: str = "cifar10",
+    size: int = SIZE,
     num_steps: int = 10000,
     batch_size: int = 256,
     width: int = 64,
@@ -89,16 +94,19 @@ def cifar10_gcn(
     captured: bool = True,
 ) -> Experiment:
     """Maximum likelihood with a bank of chains that start from uniform noise."""
-    energy = energy_of(width)
+    energy = energy_of(width, size)
     chain = noisy_descent(chain_step_size, chain_steps, noise)
     bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
     learner = GCN(energy, bank, chain, sampling=lengthened(chain, sampling_steps))
-    return on_cifar10(learner, data, schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured))
+    return on_cifar10(
+        learner, data, size, schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured)
+    )
 
 
 @recipe(shows="w-GCN: persistent chains from noise, JKO flow", minutes=30, hardware="1 H100", score=NOT_RUN)
 def cifar10_wgcn(
     data: str = "cifar10",
+    size: int = SIZE,
     num_steps: int = 10000,
     batch_size: int = 256,
     width: int = 64,
@@ -114,12 +122,14 @@ def cifar10_wgcn(
     captured: bool = True,
 ) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
-    energy = energy_of(width)
+    energy = energy_of(width, size)
     chain = noisy_descent(chain_step_size, chain_steps, noise)
     bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
     flow = JKO(tau=tau, ends=ends, share=0.25)
     learner = WGCN(energy, bank, chain, flow=flow, sampling=lengthened(chain, sampling_steps))
-    return on_cifar10(learner, data, schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured))
+    return on_cifar10(
+        learner, data, size, schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured)
+    )
 
 
 @recipe(
@@ -130,6 +140,7 @@ def cifar10_wgcn(
 )
 def cifar10_multigrid(
     data: str = "cifar10",
+    size: int = SIZE,
     num_steps: int = 20000,
     batch_size: int = 256,
     width: int = 64,
@@ -144,18 +155,20 @@ def cifar10_multigrid(
     captured: bool = True,
 ) -> Experiment:
     """Particles climb from a hidden point to the image, evolving on every grid."""
-    sizes = (4, 16, SIZE)
+    sizes = (*(below for below in (4, 16) if below < size), size)
     first = ResidualMapping(sizes[0], CHANNELS, num_hidden=num_hidden, width=mapping_width)
-    upsamplings = [Upsampling(size, below, CHANNELS, width=mapping_width) for below, size in pairwise(sizes)]
+    upsamplings = [
+        Upsampling(above, below, CHANNELS, width=mapping_width) for below, above in pairwise(sizes)
+    ]
     learner = MultiGrid(
-        [energy_of(width, size) for size in sizes],
+        [energy_of(width, side) for side in sizes],
         [first, *upsamplings],
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
-    return on_cifar10(learner, data, schedule(num_steps, batch_size, adam, captured=captured))
+    return on_cifar10(learner, data, size, schedule(num_steps, batch_size, adam, captured=captured))
 
 
 def energy_of(width: int, size: int = SIZE) -> Energy:
@@ -200,12 +213,12 @@ def schedule(num_steps: int, batch_size: int, adam: dict[str, Adam], *, captured
     )
 
 
-def on_cifar10(learner: nn.Module, data: str, clocks: Schedule) -> Experiment:
+def on_cifar10(learner: nn.Module, data: str, size: int, clocks: Schedule) -> Experiment:
     """Trained on `data`'s training images, mirrored at random; held out are its test images."""
     return Experiment(
         learner,
-        lambda: load(data, size=SIZE, split="train", flip=True),
+        lambda: load(data, size=size, split="train", flip=True),
         clocks,
-        held_out=lambda: load(data, size=SIZE, split="test"),
+        held_out=lambda: load(data, size=size, split="test"),
         judge=judge_images,
     )

@@ -1,0 +1,203 @@
+"""What is compared: a cell trains one model, most of them one change away from another, over the same nets.
+
+    gcn ─ flow ─► wgcn ─ birthplace, logistic contrast ─► ggcn ─ no chain in training ─► amortised
+    wgcn, wgcn-half, wgcn-double, wgcn-path, …        tau and the ends of the action; tau = 0 is gcn
+    trainable, fixed                                  one chain; the mapping learns, or stays as it was drawn
+
+As in the recipes, the mapping of ggcn is adversarial and the particles that it bears evolve in image space. To compare
+another model, add a cell.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from torch import nn
+
+from evolvent.data.readers import load
+from evolvent.dynamics import Dynamics, Langevin
+from evolvent.energy import Energy
+from evolvent.flows import JKO, KL, logistic
+from evolvent.learners.amortized import Adversarial
+from evolvent.learners.gcn import GCN
+from evolvent.learners.ggcn import GGCN
+from evolvent.learners.update import Update
+from evolvent.nets.mapping import ResidualMapping
+from evolvent.nets.score import ResidualScore
+from evolvent.particles import Persistent
+from evolvent.recipes.digits import lengthened, noisy_descent
+from evolvent.reference import Uniform
+from evolvent.shapes import Points
+from evolvent.trainer import Adam, Experiment, Schedule
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What all cells of one size share.
+
+    lr, tau, chain: of chains from noise. mapped_lr, mapping_lr, mapped_tau, short: where a mapping bears the particles.
+    clocks: what `Schedule` takes besides.
+    """
+
+    size: int
+    score: Callable[[], nn.Module]
+    mapping: Callable[[], nn.Module]
+    batch_size: int
+    lr: float
+    tau: float
+    chain: Langevin
+    num_slots: int
+    rebirth: float
+    sampling_steps: int
+    mapped_lr: float
+    mapping_lr: float
+    mapped_tau: float
+    short: Langevin
+    hidden: Langevin
+    beta: float
+    clocks: dict = field(default_factory=dict)
+
+
+SCALES = {
+    16: Scale(
+        size=16,
+        score=partial(ResidualScore, 16, CHANNELS, width=16, growth=2),
+        mapping=partial(ResidualMapping, 16, CHANNELS, num_hidden=64, width=16, growth=2),
+        batch_size=64,
+        lr=2e-3,
+        tau=0.2,
+        chain=noisy_descent(0.2, 10, 0.003),
+        num_slots=1000,
+        rebirth=0.05,
+        sampling_steps=300,
+        mapped_lr=1.5e-3,
+        mapping_lr=1e-3,
+        mapped_tau=0.1,
+        short=noisy_descent(0.05, 2, 0.001),
+        hidden=Langevin(0.05, 50),
+        beta=1.0,
+        clocks={"averaging": 0.998},
+    ),
+    32: Scale(
+        size=32,
+        score=partial(ResidualScore, 32, CHANNELS, width=64, growth=2, widest=512, depth=2),
+        mapping=partial(ResidualMapping, 32, CHANNELS, num_hidden=128, width=128, growth=2, widest=512),
+        batch_size=256,
+        lr=2e-4,
+        tau=0.1,
+        chain=noisy_descent(0.1, 20, 0.003),
+        num_slots=10000,
+        rebirth=0.02,
+        sampling_steps=1000,
+        mapped_lr=4e-4,
+        mapping_lr=1.5e-4,
+        mapped_tau=0.04,
+        short=noisy_descent(0.02, 2, 0.001),
+        hidden=Langevin(0.05, 100),
+        beta=2.0,
+        clocks={
+            "averaging": 0.9995,
+            "precision": "bfloat16",
+            "captured": True,
+            "sampling_batch_size": 500,
+        },
+    ),
+}
+"""16 px learns within minutes of one CPU core; 32 px, for a GPU, has the nets and settings of the cifar10 recipes."""
+
+
+class FixedUpsampling(GGCN):
+    """A mapping that stays as it was drawn: evolution in image space does all."""
+
+    def forward(self, data: Points) -> Update:
+        update = super().forward(data)
+        return update._replace(losses={"energy": update.losses["energy"]})
+
+
+def chains(scale: Scale, flow: KL) -> tuple[nn.Module, dict[str, Adam]]:
+    """GCN, and w-GCN under JKO: a bank of chains that start from uniform noise."""
+    energy = energy_of(scale)
+    bank = Persistent(energy.reference, scale.num_slots, rebirth=scale.rebirth)
+    sampling = lengthened(scale.chain, scale.sampling_steps)
+    return GCN(energy, bank, scale.chain, flow=flow, sampling=sampling), {"energy": Adam(scale.lr)}
+
+
+def jko(scale: Scale, times: float = 1.0, ends: Literal["path", "data"] = "data") -> JKO:
+    return JKO(tau=times * scale.tau, ends=ends, share=0.25)
+
+
+def mapped(
+    scale: Scale, training: dict[str, Dynamics], kind: type[GGCN] = GGCN
+) -> tuple[nn.Module, dict[str, Adam]]:
+    """Particles that a mapping bears, and the stages of evolution that training runs after it."""
+    learner = kind(
+        energy_of(scale),
+        scale.mapping(),
+        flow=JKO(contrast=logistic, tau=scale.mapped_tau, ends="data", share=0.25),
+        mapping_loss=Adversarial(logistic),
+        training=training,
+        sampling={"hidden": scale.hidden} | training,
+        beta=scale.beta,
+    )
+    adam = {"energy": Adam(scale.mapped_lr), "mapping": Adam(scale.mapping_lr)}
+    return learner, {name: adam[name] for name in adam if kind is GGCN or name == "energy"}
+
+
+def energy_of(scale: Scale) -> Energy:
+    return Energy(scale.score(), Uniform((CHANNELS, scale.size, scale.size)))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model in words, how it is built, and the ways in which samples are drawn from its weights.
+
+    samplings: stages joined by "+"; "births" for none.
+    """
+
+    words: str
+    build: Callable[[Scale], tuple[nn.Module, dict[str, Adam]]]
+    samplings: tuple[str, ...] = ("image",)
+
+
+CELLS = {
+    "gcn": Model("GCN: chains from noise, KL flow", lambda s: chains(s, KL())),
+    "wgcn": Model("w-GCN: JKO flow, action at data, τ", lambda s: chains(s, jko(s))),
+    "ggcn": Model(
+        "GGCN: hidden birth, evolution in image space",
+        lambda s: mapped(s, {"image": s.short}),
+        ("births", "hidden", "image", "hidden+image"),
+    ),
+    "amortised": Model("amortised: no chain in training", lambda s: mapped(s, {}), ("births", "hidden")),
+    "fixed": Model(
+        "mapping as it was drawn, long chain",
+        lambda s: mapped(s, {"image": s.chain}, FixedUpsampling),
+        ("births", "image"),
+    ),
+    "trainable": Model(
+        "mapping that learns, the same long chain",
+        lambda s: mapped(s, {"image": s.chain}),
+        ("births", "image"),
+    ),
+    "wgcn-path": Model("w-GCN, action along the path, τ", lambda s: chains(s, jko(s, 1, "path"))),
+    "wgcn-half": Model("w-GCN, action at data, τ/2", lambda s: chains(s, jko(s, 0.5))),
+    "wgcn-double": Model("w-GCN, action at data, 2τ", lambda s: chains(s, jko(s, 2))),
+    "wgcn-path-half": Model("w-GCN, action along the path, τ/2", lambda s: chains(s, jko(s, 0.5, "path"))),
+    "wgcn-path-double": Model("w-GCN, action along the path, 2τ", lambda s: chains(s, jko(s, 2, "path"))),
+}
+"""In the order in which they are run: the first four are the ladder."""
+
+
+def experiment_of(name: str, size: int, data: str) -> Experiment:
+    """The model as an experiment without an end: the clock ends it, and its learning rates fall with the clock."""
+    scale = SCALES[size]
+    learner, adam = CELLS[name].build(scale)
+    schedule = Schedule(10**9, scale.batch_size, adam, decay_from=1, guard=None, **scale.clocks)
+    return Experiment(
+        learner,
+        lambda: load(data, size, split="train", flip=True),
+        schedule,
+        held_out=lambda: load(data, size, split="test"),
+    )

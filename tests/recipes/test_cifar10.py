@@ -1,0 +1,33 @@
+"""recipes/cifar10.py at a rehearsal's size: every model learns on a CPU, on images as small as it is told."""
+
+import numpy as np
+import pytest
+import torch
+
+from evolvent.recipes import cifar10
+from evolvent.trainer import Trainer
+
+SMALL = {"size": 8, "num_steps": 2, "batch_size": 4, "width": 4}
+MAPPED = {"mapping_width": 4, "num_hidden": 4}
+CHAINS = {"num_slots": 8, "chain_steps": 2}
+RECIPES = {
+    cifar10.cifar10_amortized: MAPPED,
+    cifar10.cifar10_ggcn: MAPPED,
+    cifar10.cifar10_gcn: CHAINS,
+    cifar10.cifar10_wgcn: CHAINS,
+    cifar10.cifar10_multigrid: MAPPED,
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.__name__)
+def test_a_recipe_learns_at_the_size_that_it_is_told(recipe, tmp_path):
+    data = tmp_path / "data.npz"
+    pixels = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3), np.uint8)
+    np.savez(data, train_x=pixels, test_x=pixels[:2])
+    torch.manual_seed(0)
+    experiment = recipe(data=str(data), **SMALL, **RECIPES[recipe])
+    trainer = Trainer(experiment.learner, experiment.data(), experiment.schedule)
+    while not trainer.finished:
+        update = trainer.advance()
+    assert update.particles.shape == (4, 3, 8, 8) == (4, *experiment.held_out().event_shape)
+    assert update.particles.isfinite().all()

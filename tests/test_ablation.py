@@ -1,0 +1,121 @@
+"""benchmarks/ablation.py at toy size: what it counts, how a cell goes on where it was cut, what the report holds."""
+
+import json
+import math
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import adaptive_avg_pool2d
+
+from evolvent.nets.mapping import PlainMapping
+from evolvent.nets.score import PlainScore
+from evolvent.trainer import Trainer
+
+sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
+
+from ablating import cells, judging, tables, training
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+SIGHT = judging.Sight(num=20, num_reference=16, detector_size=32)
+
+
+class Coarse(nn.Module):
+    """Twelve features: the picture at 2 px. A distance over a detector's thousand takes seconds."""
+
+    name = "coarse"
+
+    def __init__(self, size):
+        super().__init__()
+
+    def forward(self, pixels_uint8):
+        return adaptive_avg_pool2d(pixels_uint8.float() / 255, 2).flatten(1)
+
+    def logits(self, features):
+        return features
+
+
+@pytest.fixture
+def small(monkeypatch):
+    scale = replace(
+        cells.SCALES[16],
+        score=partial(PlainScore, 16, 3, width=2),
+        mapping=partial(PlainMapping, 16, 3, num_hidden=4, width=2),
+        batch_size=8,
+        num_slots=8,
+        sampling_steps=3,
+        clocks={"sampling_batch_size": 8},
+    )
+    monkeypatch.setitem(cells.SCALES, 16, scale)
+    monkeypatch.setattr(judging, "EffLite0", Coarse)
+    return scale
+
+
+@pytest.fixture
+def data(tmp_path):
+    pixels = np.random.RandomState(0).randint(0, 256, (60, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "data.npz", train_x=pixels[:30], test_x=pixels[30:])
+    return str(tmp_path / "data.npz")
+
+
+def cell(name, data, folder, seconds=1e-3):
+    return training.Cell(name, 0, 16, data, "cpu", seconds, folder)
+
+
+def test_gradients_are_those_of_the_chain_of_what_is_learned_from_and_twice_those_of_the_action(small):
+    # The chain feels its start, too; the energy learns from a datum and a particle; an eighth of the data is watched.
+    gcn = small.chain.num_steps + 1 + 2 + 1 / 8
+    assert training.gradients_of_a_step("gcn", 16) == gcn
+    # Each end of the action, on a quarter of the batch, takes a gradient and its derivative.
+    assert training.gradients_of_a_step("wgcn", 16) == gcn + 2 * 2 / 4
+    assert training.gradients_of_a_step("wgcn-path", 16) == gcn + 2 * 2 / 4
+
+
+def test_a_fixed_mapping_stays_as_it_was_drawn(small, data):
+    experiment = cells.experiment_of("fixed", 16, data)
+    learner = experiment.learner
+    before = {name: weight.clone() for name, weight in learner.named_parameters()}
+    Trainer(learner, experiment.data(), experiment.schedule).advance()
+    moved = {name for name, weight in learner.named_parameters() if not torch.equal(weight, before[name])}
+    assert moved == {name for name in before if name.startswith("energy.")}
+
+
+def test_a_cell_that_was_cut_short_goes_on_and_is_not_trained_again(small, data, tmp_path):
+    long = cell("gcn", data, tmp_path, seconds=60)
+    assert training.train(long, deadline=0) is None
+    record = training.train(replace(long, seconds=1e-3), deadline=math.inf)
+    assert record["steps"] == training.LOOK and not record["diverged"]
+    # The clock had run out already: no step was added, and the record is read from its file.
+    assert training.train(replace(long, seconds=60), deadline=math.inf) == record
+
+
+def test_a_report_holds_each_sampling_with_its_floor_and_chunks_are_not_drawn_twice(small, data, tmp_path):
+    found = cell("amortised", data, tmp_path / "out")
+    training.train(found, deadline=math.inf)
+    assert not judging.judge(found, SIGHT, deadline=0) and not judging.is_done(found)
+    learner = training.trained(found)
+    cost = judging.sample(found, learner, "hidden", SIGHT.num, math.inf)
+    assert cost["gradients_per_sample"] == small.hidden.num_steps + 1
+    assert judging.sample(found, None, "hidden", SIGHT.num, math.inf) == cost, "drawn without a learner"
+    assert judging.judge(found, SIGHT, deadline=math.inf) and judging.is_done(found)
+    tables.report(tmp_path / "out", "A heading.")
+    text = (tmp_path / "out/ablation.md").read_text()
+    assert text.count("amortised: + hidden evolution at sampling |") == 1
+    assert "*floor: real images*" in text and "A heading." in text
+    scores = json.loads((found.folder / "births.json").read_text())
+    assert {score["num_samples"] for score in scores["test"]} == {SIGHT.num}
+    for picture in ("amortised-0-births.png", "amortised-0-hidden-nearest.png"):
+        assert (tmp_path / "out" / picture).is_file() and picture in text
+
+
+def test_numbers_that_have_run_away_are_told():
+    line = {"step": 20, "energy_gap": 1.0, "particle_min@min": -1.0, "particle_max@max": 1.0}
+    assert training.diverged(line) is None
+    assert "not finite" in training.diverged(line | {"kinetic": math.nan})
+    assert "energy gap 2e+03" in training.diverged(line | {"energy_gap": 2000.0})
+    assert "out to 11" in training.diverged(line | {"particle_min@min": -11.0})
