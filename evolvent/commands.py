@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from evolvent import pictures
@@ -39,7 +40,7 @@ def sample(
     Args:
         source: a run folder, a model.safetensors, the name of shipped weights (digits), or owner/name on the hub.
         num: how many.
-        out: a .png (one grid), a .npz (images uint8 [N, H, W, C], or points) or a new folder of PNG files.
+        out: a .png (one grid), a .npz (images uint8 [N, H, W, C], or points; labels) or a new folder of PNG files.
         overwrite: replace a file that exists.
         label: of a model with labels, the class to draw, or several such as 0,1,2, in turns (default: all).
         device: auto, cpu or cuda.
@@ -52,7 +53,7 @@ def sample(
     if not here().first:
         return
     energy = None if classes else getattr(saved.learner, "energy", None)  # many classes have no one energy
-    _write_samples(points, Path(out), energy, num_classes=len(classes))
+    _write_samples(points, Path(out), energy, classes=classes)
     print(f"{num} samples of {short_name(saved.recipe)} at step {saved.step}: {out}")
 
 
@@ -101,11 +102,13 @@ def _check_kind(shape: tuple[int, ...], out: Path) -> None:
         raise ValueError(f"there is no picture of points of shape {list(shape)}: save them as .npz")
 
 
-def _write_samples(points: Tensor, out: Path, energy: nn.Module | None, *, num_classes: int) -> None:
+def _write_samples(points: Tensor, out: Path, energy: nn.Module | None, *, classes: list[int]) -> None:
     if out.suffix == ".png":
-        pictures.save(points, out, energy=energy, num_classes=num_classes)
+        pictures.save(points, out, energy=energy, num_classes=len(classes))
     elif out.suffix == ".npz":
         named = {"images": points.permute(0, 2, 3, 1)} if points.dim() == 4 else {"points": points}
+        if classes:
+            named["labels"] = torch.tensor(classes)[torch.arange(len(points)) % len(classes)]
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **{name: array.numpy() for name, array in named.items()})
         write_whole(out, buffer.getvalue())

@@ -26,11 +26,15 @@ Scalar = Float[Tensor, ""]
 Pixels = UInt8[Tensor, "batch channel height width"]
 """Images as they are stored and shown, 0..255."""
 
-Labels = Int64[Tensor, " batch"]
+Labels = Int64[Tensor, " num_labels"]
 """The class of each point, counted from 0."""
 
 
-def carry(x: Points, labels: Labels) -> Points:
+Labelled = Float[Tensor, "batch *event_and_label"]
+"""Points that carry their labels. (In a signature two shapes of one name must agree, so here they have two names.)"""
+
+
+def carry(x: Points, labels: Labels) -> Labelled:
     """Points that carry their labels. ValueError when there are more or fewer labels than points."""
     if len(labels) != len(x):
         raise ValueError(f"{len(x)} points cannot carry {len(labels)} labels: give one to each")
@@ -38,6 +42,6 @@ def carry(x: Points, labels: Labels) -> Points:
     return torch.cat([x, channel.expand(-1, 1, *x.shape[2:])], 1)
 
 
-def apart(x: Points) -> tuple[Points, Labels]:
+def apart(x: Labelled) -> tuple[Points, Labels]:
     """The points without their labels, and the labels: what `carry` joined."""
     return x[:, :-1], x[:, -1].reshape(len(x), -1)[:, 0].long()

@@ -56,7 +56,7 @@ def cifar10_amortized(
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
-    known = num_classes if labels else 0
+    known = num_classes if labels else None
     learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={}, num_classes=known)
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
@@ -87,7 +87,7 @@ def cifar10_ggcn(
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
-    known = num_classes if labels else 0
+    known = num_classes if labels else None
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={"image": image}, num_classes=known)
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
@@ -193,7 +193,7 @@ def ggcn(
     tau: float,
     training: dict[str, Dynamics],
     size: int = SIZE,
-    num_classes: int = 0,
+    num_classes: int | None = None,
 ) -> GGCN:
     """Adversarial GGCN; β = 2 in hidden space scored best in the prototype of this method on CIFAR-10."""
     return ggcn_of(
@@ -225,15 +225,17 @@ def schedule(num_steps: int, batch_size: int, adam: dict[str, Adam], *, captured
     )
 
 
-def on_cifar10(learner: nn.Module, data: str, clocks: Schedule, *, num_classes: int = 0) -> Experiment:
+def on_cifar10(
+    learner: nn.Module, data: str, clocks: Schedule, *, num_classes: int | None = None
+) -> Experiment:
     """Trained on `data`'s training images, mirrored at random; held out are its test images.
 
-    num_classes: of the labels that are learned, 0 for none.
+    num_classes: of the labels that are learned, None for no labels.
     """
 
     def train() -> Images | Stream:
         images = load(data, size=SIZE, split="train", flip=True)
-        return images.with_labels(num_classes) if num_classes else images
+        return images if num_classes is None else images.with_labels(num_classes)
 
     return Experiment(
         learner,

@@ -132,7 +132,7 @@ def adversarial_ggcn(
         energy_of(width),
         partial(PlainMapping, SIZE, width=width),
         num_hidden=num_hidden,
-        num_classes=NUM_CLASSES if labels else 0,
+        num_classes=NUM_CLASSES if labels else None,
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,

@@ -49,7 +49,7 @@ def images(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
         partial(PlainMapping, size, channels, width=width, growth=growth),
         num_hidden=num_hidden,
-        num_classes=num_classes if labels else 0,
+        num_classes=num_classes if labels else None,
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training={},

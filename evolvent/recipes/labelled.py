@@ -19,18 +19,19 @@ def ggcn_of(
     mapping_of: Callable[..., nn.Module],
     *,
     num_hidden: int,
-    num_classes: int,
+    num_classes: int | None,
     flow: KL,
     mapping_loss: MappingLoss,
     training: dict[str, Dynamics],
     sampling: dict[str, Dynamics],
     beta: float = 1.0,
 ) -> GGCN:
-    """GGCN, or ConditionalGGCN for `num_classes` above 0; `mapping_of(num_hidden=…)` makes the mapping of its codes."""
-    model, mapping = GGCN, mapping_of(num_hidden=2 * num_hidden if num_classes else num_hidden)
-    if num_classes:
+    """ConditionalGGCN of so many classes, GGCN for None; `mapping_of(num_hidden=…)` makes the mapping of its codes."""
+    if num_classes is None:
+        model, mapping = GGCN, mapping_of(num_hidden=num_hidden)
+    else:
         energy = Conditional(Projection(energy.net, num_classes), energy.reference)
-        model, mapping = ConditionalGGCN, ByClass(mapping, num_classes)
+        model, mapping = ConditionalGGCN, ByClass(mapping_of(num_hidden=2 * num_hidden), num_classes)
     return model(
         energy, mapping, flow=flow, mapping_loss=mapping_loss, training=training, sampling=sampling, beta=beta
     )  # fmt: skip
