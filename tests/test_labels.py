@@ -1,5 +1,7 @@
 """--labels and --label on the command line: classes are learned, kept, drawn and told apart."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -84,6 +86,18 @@ def test_stopping_and_resuming_equals_going_straight_on_bitwise(run, place):
     assert main(["train", "--resume", "--out", f"{place}/parts"]) == 0
     whole, parts = read_model(run)[0], read_model(place / "parts")[0]
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_run_from_before_there_were_labels_goes_on_without(place, plain, capsys):
+    assert train(place, "old", "--max-minutes", "1e-9") == 124
+    record = json.loads((place / "old" / "run.json").read_text())
+    del record["arguments"]["labels"], record["arguments"]["num_classes"]
+    (place / "old" / "run.json").write_text(json.dumps(record))
+    assert main(["train", "--resume", "--out", f"{place}/old", "--labels"]) == 2
+    assert "a resumed run keeps its options: leave --labels out" in capsys.readouterr().err
+    assert main(["train", "--resume", "--out", f"{place}/old"]) == 0
+    new, old = read_model(plain)[0], read_model(place / "old")[0]
+    assert all(torch.equal(new[name], old[name]) for name in new)
 
 
 def test_an_export_remembers_its_classes(run, tmp_path):
