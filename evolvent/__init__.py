@@ -14,12 +14,14 @@ GGCN makes the reference learnable, q = g # N(0, I), and the mapping g learns fr
 Source of the method: Wu et al., arXiv 1910.14216 v1. What is the paper's and what is derived: docs/paper.md.
 """
 
+from evolvent.conditional import Conditional
 from evolvent.data.images import Images
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, linear, logistic
 from evolvent.guard import Guard
 from evolvent.learners.amortized import Adversarial, Cooperative
+from evolvent.learners.conditional import ConditionalGGCN
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
@@ -33,7 +35,7 @@ from evolvent.trainer import Adam, Experiment, Schedule, Trainer
 __version__ = "0.1.0"
 
 __all__ = [
-    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Cooperative", "Energy", "Experiment", "Fresh",
-    "Gaussian", "Guard", "ImageNoise", "Images", "Langevin", "MultiGrid", "Noise", "Persistent", "Schedule", "Trainer",
-    "Uniform", "draw", "linear", "logistic",
+    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Conditional", "ConditionalGGCN", "Cooperative",
+    "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images", "Langevin", "MultiGrid", "Noise",
+    "Persistent", "Schedule", "Trainer", "Uniform", "draw", "linear", "logistic",
 ]  # fmt: skip

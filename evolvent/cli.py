@@ -176,7 +176,7 @@ def train(words: list[str]) -> int:
         trainer = _trainer(recipe, facts, values.guard)
         return _start(trainer, values.out, facts, values.max_minutes)
     guard = record.get("guard") is not None if values.guard is None else values.guard
-    _refuse_changes(record, facts)
+    _refuse_changes(record, facts, recipe)
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
         return 0
@@ -280,9 +280,14 @@ def _record_to_resume(words: list[str]) -> dict[str, Any] | None:
     return read_record(Path(known.out))
 
 
-def _refuse_changes(record: dict[str, Any], facts: dict[str, Any]) -> None:
-    """A resumed run keeps its seed and its arguments: ValueError when others are asked for."""
-    before = {"seed": record["seed"]} | record["arguments"]
+def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: RecipeFunction) -> None:
+    """A resumed run keeps its seed and its arguments: ValueError when others are asked for.
+
+    A keyword that the recipe did not have yet when the run was made is at its default.
+    """
+    keywords = inspect.signature(recipe).parameters
+    before = {name: keyword.default for name, keyword in keywords.items()}
+    before |= {"seed": record["seed"]} | record["arguments"]
     after = {"seed": facts["seed"]} | facts["arguments"]
     changed = [name for name in after if before.get(name) != after[name]]
     if changed:

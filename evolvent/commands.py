@@ -8,10 +8,11 @@ import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from evolvent import pictures
-from evolvent.drawing import Device, Sampling, drawn, event_shape, settle_device
+from evolvent.drawing import Device, Sampling, classes_named, drawn, event_shape, settle_device
 from evolvent.evaluating import evaluate
 from evolvent.files import check_new_folder, check_place, folder_whole, write_whole
 from evolvent.preparing import data
@@ -20,6 +21,7 @@ from evolvent.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import short_name
 from evolvent.runs import read_log, read_record
+from evolvent.sampling import classes_of
 from evolvent.terminal import open_console, table
 
 
@@ -29,6 +31,7 @@ def sample(
     num: int = 64,
     out: str = "samples.png",
     overwrite: bool = False,
+    label: str | None = None,
     sampling: Sampling,
     device: Device = "auto",
 ) -> None:
@@ -37,17 +40,20 @@ def sample(
     Args:
         source: a run folder, a model.safetensors, the name of shipped weights (digits), or owner/name on the hub.
         num: how many.
-        out: a .png (one grid), a .npz (images uint8 [N, H, W, C], or points) or a new folder of PNG files.
+        out: a .png (one grid), a .npz (images uint8 [N, H, W, C], or points; labels) or a new folder of PNG files.
         overwrite: replace a file that exists.
+        label: of a model with labels, the class to draw, or several such as 0,1,2, in turns (default: all).
         device: auto, cpu or cuda.
     """
     _check_out(Path(out), out, overwrite)
     saved = from_pretrained(source, device=settle_device(device))
     _check_kind(event_shape(saved), Path(out))
-    points = drawn(saved, num, sampling, here())
+    classes = classes_of(saved.learner, classes_named(label))
+    points = drawn(saved, num, sampling, here(), classes or None)
     if not here().first:
         return
-    _write_samples(points, Path(out), getattr(saved.learner, "energy", None))
+    energy = None if classes else getattr(saved.learner, "energy", None)  # many classes have no one energy
+    _write_samples(points, Path(out), energy, classes=classes)
     print(f"{num} samples of {short_name(saved.recipe)} at step {saved.step}: {out}")
 
 
@@ -96,11 +102,13 @@ def _check_kind(shape: tuple[int, ...], out: Path) -> None:
         raise ValueError(f"there is no picture of points of shape {list(shape)}: save them as .npz")
 
 
-def _write_samples(points: Tensor, out: Path, energy: nn.Module | None) -> None:
+def _write_samples(points: Tensor, out: Path, energy: nn.Module | None, *, classes: list[int]) -> None:
     if out.suffix == ".png":
-        pictures.save(points, out, energy=energy)
+        pictures.save(points, out, energy=energy, num_classes=len(classes))
     elif out.suffix == ".npz":
         named = {"images": points.permute(0, 2, 3, 1)} if points.dim() == 4 else {"points": points}
+        if classes:
+            named["labels"] = torch.tensor(classes)[torch.arange(len(points)) % len(classes)]
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **{name: array.numpy() for name, array in named.items()})
         write_whole(out, buffer.getvalue())

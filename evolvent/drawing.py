@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Literal
@@ -48,10 +48,13 @@ class Sampling:
         return choose_stages(offered, self.dynamics, **changes)
 
 
-def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> Points | Pixels:
+def drawn(
+    saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE, classes: Sequence[int] | None = None
+) -> Points | Pixels:
     """Images as uint8, which is a quarter of the memory; other points as they are.
 
     Several processes draw every N-th chunk each, and the first gets all; the others get their own.
+    classes: those that take turns, None for all.
     """
     batch_size = sampling.batch_size
     if batch_size is None:
@@ -60,11 +63,23 @@ def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> P
     _check_memory(num, batch_size, event_shape(saved))
     chunks = draw_chunks(
         saved.learner, num, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
-        ranks=ranks,
+        ranks=ranks, classes=classes,
     )  # fmt: skip
     mine = [as_seen(chunk) for chunk in counted(chunks, -(-num // ranks.num), open_console())]
     every = [chunk for turn in zip_longest(*ranks.collected(mine)) for chunk in turn if chunk is not None]
     return torch.cat(every or mine or [torch.empty(0)])
+
+
+def classes_named(label: str | None) -> list[int] | None:
+    """The classes of --label: "3", or "0,1,2"."""
+    if label is None:
+        return None
+    words = label.split(",")
+    if not all(word.strip().isdecimal() and len(word) < 10 for word in words):
+        raise ValueError(
+            f'classes are named by their numbers, such as --label 3 or --label 0,1,2, not "{label}"'
+        )
+    return [int(word) for word in words]
 
 
 def event_shape(saved: Saved) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ GAP = 2
 """White pixels between the tiles of a grid."""
 MIN_WIDTH = 512
 """A grid is enlarged by a whole factor until it is at least so wide: an 8 px digit must be visible."""
+MOST_COLUMNS = 20
+"""Classes that a grid has a column for; where there are more, it is near-square."""
 SIDE = 120
 """Points along one side of the lattice on which an energy is drawn."""
 
@@ -99,10 +101,14 @@ def picture(
     *,
     energy: Callable[[Points], PerPoint] | None = None,
     data: Points | None = None,
+    num_classes: int = 0,
 ) -> Image.Image:
-    """The picture that suits the event shape: a grid of images, or points of the plane."""
+    """The picture that suits the event shape: a grid of images, or points of the plane.
+
+    num_classes: that images take turns in; a class is then a column.
+    """
     if particles.dim() == 4:
-        return grid(particles)
+        return grid(particles, columns=num_classes if 1 < num_classes <= MOST_COLUMNS else None)
     if particles.dim() == 2 and particles.shape[1] == 2:
         return plane(particles, energy=energy, data=data)
     raise ValueError(f"there is no picture of points of shape {list(particles.shape[1:])}: save them as .npz")
@@ -114,9 +120,10 @@ def save(
     *,
     energy: Callable[[Points], PerPoint] | None = None,
     data: Points | None = None,
+    num_classes: int = 0,
 ) -> None:
     """Write the picture of `particles` to `path` as a PNG, whole or not at all."""
-    save_image(picture(particles, energy=energy, data=data), path)
+    save_image(picture(particles, energy=energy, data=data, num_classes=num_classes), path)
 
 
 def save_image(image: Image.Image, path: Path | str) -> None:

@@ -2,9 +2,11 @@
 
 Each point has its own stream of noise (`ImageNoise`), and every chunk is run at full size, the last padded:
 a matrix product may round differently at another batch size, and image 17 must not change with `num`.
+
+Where a learner knows classes (`num_classes`), point i is of the (i mod n)-th of n classes: all, or those asked.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -24,12 +26,16 @@ def draw(
     stages: Mapping[str, Dynamics] | None = None,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
+    classes: Sequence[int] | None = None,
 ) -> Points:
     """`num` points on the CPU. Bitwise the same for the same seed and batch size, whatever `num`.
 
     stages: the dynamics to run, by name; None for the learner's own, {} for births alone.
+    classes: those to take turns, None for all that the learner knows; ValueError for one that it does not.
     """
-    chunks = draw_chunks(learner, num, seed=seed, stages=stages, batch_size=batch_size, device=device)
+    chunks = draw_chunks(
+        learner, num, seed=seed, stages=stages, batch_size=batch_size, device=device, classes=classes
+    )
     return torch.cat(list(chunks))
 
 
@@ -42,6 +48,7 @@ def draw_chunks(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     ranks: Ranks = ALONE,
+    classes: Sequence[int] | None = None,
 ) -> Iterator[Points]:
     """The same, chunk by chunk of at most `batch_size` points, for more than memory holds.
 
@@ -52,10 +59,29 @@ def draw_chunks(
             f"at least 1 sample in batches of at least 1 can be drawn, not {num} in {batch_size}"
         )
     chosen = None if stages is None else dict(stages)
+    turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
     for first in range(0, num, batch_size)[ranks.rank :: ranks.num]:
         with torch.no_grad():
-            points = learner.sample(batch_size, ImageNoise(seed, first, batch_size, device), chosen)
+            noise = ImageNoise(seed, first, batch_size, device)
+            if len(turns):
+                labels = turns[noise.images[:, 0] % len(turns)]
+                points = learner.sample(batch_size, noise, chosen, labels)
+            else:
+                points = learner.sample(batch_size, noise, chosen)
         yield points[: num - first].cpu()
+
+
+def classes_of(learner: nn.Module, asked: Sequence[int] | None = None) -> list[int]:
+    """The classes that take turns: those asked, or all; [] where the learner knows none and none is asked."""
+    known = getattr(learner, "num_classes", 0)
+    if asked is None:
+        return list(range(known))
+    if not known:
+        raise ValueError("this model was trained without labels, and has no classes to choose from")
+    for label in asked:
+        if not 0 <= label < known:
+            raise ValueError(f"there is no class {label}: this model knows 0 to {known - 1}")
+    return list(asked)
 
 
 def choose_stages(

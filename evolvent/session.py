@@ -27,7 +27,7 @@ from evolvent.guard import Health, Verdict, likely_cause
 from evolvent.learners.update import Update
 from evolvent.ranks import RankLost
 from evolvent.runs import Run, read_log
-from evolvent.sampling import draw
+from evolvent.sampling import classes_of, draw
 from evolvent.shapes import Points
 from evolvent.trainer import Diverged, Trainer, reseed
 
@@ -372,14 +372,18 @@ def _show_samples(run: Run, trainer: Trainer) -> None:
     at_once = trainer.schedule.sampling_batch_size
     num = min(MAX_TILES, at_once) if len(trainer.data.event_shape) == 3 else NUM_POINTS
     points = draw(trainer.averaged, num, seed=trainer.seed, batch_size=at_once, device=trainer.device)
-    _save_picture(points, trainer, trainer.averaged, run.path / "samples.png")
+    num_classes = len(classes_of(trainer.averaged))
+    _save_picture(points, trainer, trainer.averaged, run.path / "samples.png", num_classes=num_classes)
 
 
-def _save_picture(points: Points, trainer: Trainer, learner: nn.Module, path: Path) -> None:
+def _save_picture(
+    points: Points, trainer: Trainer, learner: nn.Module, path: Path, *, num_classes: int = 0
+) -> None:
     """Points of other shapes than images and the plane have no picture, and a run goes on without."""
     if points.dim() == 4:
-        pictures.save(points[:MAX_TILES], path)
+        pictures.save(points[:MAX_TILES], path, num_classes=num_classes)
     elif points.shape[1:] == (2,):
-        energy = getattr(learner, "energy", None)
+        energy = None if classes_of(learner) else getattr(learner, "energy", None)
         # The draw disturbs nothing: the trainer reseeds the generator before every step.
-        pictures.save(points, path, energy=energy, data=trainer.data.draw(len(points)))
+        data = trainer.data.draw(len(points))[:, :2]  # without labels
+        pictures.save(points, path, energy=energy, data=data)

@@ -2,9 +2,13 @@
 
 A score that returns [batch, 1] where [batch] is meant broadcasts silently to [batch, batch]: these names are
 what catches it.
+
+A labelled point carries its class in one channel more, the last: [batch, C + 1, H, W], [batch, num_dims + 1]. Whatever
+is cut, joined, chosen or handed on, the label goes along, and nothing that passes points on needs to know of it.
 """
 
-from jaxtyping import Float, UInt8
+import torch
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 Points = Float[Tensor, "batch *event"]
@@ -21,3 +25,23 @@ Scalar = Float[Tensor, ""]
 
 Pixels = UInt8[Tensor, "batch channel height width"]
 """Images as they are stored and shown, 0..255."""
+
+Labels = Int64[Tensor, " num_labels"]
+"""The class of each point, counted from 0."""
+
+
+Labelled = Float[Tensor, "batch *event_and_label"]
+"""Points that carry their labels. (In a signature two shapes of one name must agree, so here they have two names.)"""
+
+
+def carry(x: Points, labels: Labels) -> Labelled:
+    """Points that carry their labels. ValueError when there are more or fewer labels than points."""
+    if len(labels) != len(x):
+        raise ValueError(f"{len(x)} points cannot carry {len(labels)} labels: give one to each")
+    channel = labels.to(x.dtype).view(-1, 1, *[1] * (x.dim() - 2))
+    return torch.cat([x, channel.expand(-1, 1, *x.shape[2:])], 1)
+
+
+def apart(x: Labelled) -> tuple[Points, Labels]:
+    """The points without their labels, and the labels: what `carry` joined."""
+    return x[:, :-1], x[:, -1].reshape(len(x), -1)[:, 0].long()

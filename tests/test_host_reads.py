@@ -2,20 +2,24 @@
 
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from evolvent.conditional import Conditional
 from evolvent.data import from_array
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
+from evolvent.learners.conditional import ConditionalGGCN
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
 from evolvent.learners.wgcn import WGCN
+from evolvent.nets.classes import ByClass, Projection
 from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
 from evolvent.noise import ImageNoise, Noise
@@ -85,6 +89,16 @@ def multigrid():
     return MultiGrid([energy(4), energy(8)], mappings, flow=KL(), mapping_loss=Adversarial(), dynamics=CHAIN)
 
 
+def conditional():
+    energy = Conditional(Projection(PlainScore(8, width=4), 3), Uniform((1, 8, 8)))
+    mapping = ByClass(PlainMapping(8, num_hidden=4, width=4), 3)
+    flow = JKO(tau=0.1, ends="data", share=0.5, contrast=logistic)
+    stages = {"hidden": CHAIN, "image": CHAIN}
+    return ConditionalGGCN(
+        energy, mapping, flow=flow, mapping_loss=Adversarial(logistic), training=stages, sampling=stages
+    )
+
+
 def bank():
     return Persistent(Uniform((1, 8, 8)), 32, rebirth=0.5)
 
@@ -94,6 +108,7 @@ LEARNERS = {
     "wgcn": lambda: WGCN(energy(), bank(), CHAIN, flow=JKO(tau=0.1)),
     "fresh": lambda: GCN(energy(), Fresh(Uniform((1, 8, 8))), MALA(0.01, 3)),
     "ggcn": lambda: ggcn(Cooperative(), hidden=CHAIN, image=CHAIN),
+    "by class": conditional,
     "amortised": lambda: ggcn(Adversarial(logistic)),
     "multigrid": multigrid,
 }
@@ -116,7 +131,10 @@ def test_a_chain_reads_nothing(chain, noise):
 
 
 def trainer(learner, device="cpu"):
-    data = from_array(torch.randint(0, 256, (64, 8, 8), dtype=torch.uint8).numpy())
+    pixels = torch.randint(0, 256, (64, 8, 8), dtype=torch.uint8).numpy()
+    data = from_array(pixels, np.arange(64) % 3)
+    if hasattr(learner, "num_classes"):
+        data = data.with_labels(learner.num_classes)
     adam = {
         name: Adam(1e-3) for name, part in learner.named_children() if any(True for _ in part.parameters())
     }

@@ -13,7 +13,7 @@ LAYERS = [
     {"shapes", "machine", "ranks"},
     {"noise"},
     {"reference"},
-    {"energy"},
+    {"energy", "conditional"},
     {"compiled"},
     {"dynamics"},
     {"particles", "flows"},

@@ -8,14 +8,17 @@ from forked import needs_fork, together
 from tiny import trainer as tiny_trainer
 from torch import nn
 
+from evolvent.conditional import Conditional
 from evolvent.data.toys import Ring
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
+from evolvent.learners.conditional import ConditionalGGCN
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.wgcn import WGCN
+from evolvent.nets.classes import ByClass, Projection
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.noise import Noise
@@ -23,6 +26,7 @@ from evolvent.particles import Fresh, Persistent
 from evolvent.ranks import ALONE, Ranks, buckets, normalise
 from evolvent.recipes.toys import PlaneScore
 from evolvent.reference import Gaussian, Uniform
+from evolvent.shapes import carry
 from evolvent.trainer import Adam, Schedule, Trainer
 
 CHAIN = Langevin(0.05, 3)
@@ -62,7 +66,29 @@ def ggcn(mapping_loss, **training):
     return learner, Grey()
 
 
+class LabelledGrey(Grey):
+    """The side that is bright is the class."""
+
+    def draw(self, num):
+        side = torch.randint(2, (num,))
+        image = torch.linspace(-1, 1, 8).sign().expand(num, 1, 8, 8)
+        half = torch.where(side.view(-1, 1, 1, 1) == 0, image, image.mT)
+        return carry(0.5 * half + 0.05 * torch.randn(num, 1, 8, 8), side)
+
+
+def conditional():
+    energy = Conditional(Projection(PlainScore(8, width=8), 2), Uniform((1, 8, 8)))
+    mapping = ByClass(PlainMapping(8, num_hidden=4, width=8), 2)
+    flow = JKO(tau=0.1, ends="data", contrast=logistic, share=0.5)
+    stages = {"image": Langevin(0.01, 2)}
+    learner = ConditionalGGCN(
+        energy, mapping, flow=flow, mapping_loss=Adversarial(logistic), training=stages, sampling=stages
+    )
+    return learner, LabelledGrey()
+
+
 LEARNERS = {
+    "by class, batch norm, chains": conditional,
     "gcn with a bank": partial(on_plane, GCN),
     "gcn afresh, mala": partial(on_plane, GCN, Fresh, MALA(0.05, 3)),
     "wgcn with a bank": partial(on_plane, WGCN, flow=JKO(tau=0.1, ends="data", share=0.5)),

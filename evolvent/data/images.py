@@ -7,6 +7,9 @@ A source is an `nn.Module` with
 
 and that is all a learner asks for. `.to(device)` moves the pixels once; a draw then copies nothing from the
 host, and the host waits for nothing. Pixels are no part of `state_dict`: a checkpoint holds no data set.
+
+A source that knows labels has also `with_labels(num_classes)`: the same source, whose draws carry their labels
+(`shapes.carry`), one channel more than `event_shape` says.
 """
 
 import numpy as np
@@ -15,18 +18,23 @@ from jaxtyping import Integer
 from torch import Tensor, nn
 
 from evolvent.data.pixels import to_particles
-from evolvent.shapes import Pixels, Points
+from evolvent.shapes import Pixels, Points, carry
 
 
 class Images(nn.Module):
     """Pixels [N, C, H, W], 0..255, with their labels [N] if they have any.
 
     `draw` picks rows uniformly with replacement, mirrors each left to right with probability 1/2 if `flip`,
-    and dequantises. Buffers: `pixels` (uint8) and `labels` (int64, or None).
+    and dequantises. Buffers: `pixels` (uint8) and `labels` (int64, or None). `labelled`: draws carry their labels.
     """
 
     def __init__(
-        self, pixels_uint8: Pixels, labels: Integer[Tensor, " batch"] | None = None, *, flip: bool = False
+        self,
+        pixels_uint8: Pixels,
+        labels: Integer[Tensor, " batch"] | None = None,
+        *,
+        flip: bool = False,
+        labelled: bool = False,
     ) -> None:
         super().__init__()
         if pixels_uint8.dtype != torch.uint8 or pixels_uint8.ndim != 4 or not pixels_uint8.numel():
@@ -38,7 +46,7 @@ class Images(nn.Module):
             raise ValueError(
                 f"{len(pixels_uint8)} images have {len(labels)} labels; give one to each, or none"
             )
-        self.flip = flip
+        self.flip, self.labelled = flip, labelled
         self.register_buffer("pixels", pixels_uint8, persistent=False)
         self.register_buffer("labels", None if labels is None else labels.long(), persistent=False)
 
@@ -51,10 +59,16 @@ class Images(nn.Module):
         return tuple(self.pixels.shape[1:])
 
     def draw(self, num: int) -> Points:
-        """`num` images [num, C, H, W] in [-1, 1], dequantised, from torch's global generator."""
+        """`num` images [num, C, H, W] in [-1, 1], dequantised, from torch's global generator; `labelled` or not."""
         row = torch.randint(len(self), (num,), device=self.pixels.device)
         pixels = self.pixels[row]
-        return to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
+        images = to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
+        return carry(images, self.labels[row]) if self.labelled else images
+
+    def with_labels(self, num_classes: int) -> "Images":
+        """The same images, whose draws carry their labels. ValueError unless those are 0 … num_classes − 1, all."""
+        check_labels(self.labels, num_classes)
+        return Images(self.pixels, self.labels, flip=self.flip, labelled=True)
 
     def some(self, num: int) -> Pixels:
         """`num` images as they are, evenly spaced, or all if there are no more: what a measure compares with."""
@@ -70,7 +84,28 @@ class Images(nn.Module):
 
     def _rows(self, rows: Tensor, *, flip: bool) -> "Images":
         labels = None if self.labels is None else self.labels[rows]
-        return Images(self.pixels[rows], labels, flip=flip)
+        return Images(self.pixels[rows], labels, flip=flip, labelled=self.labelled)
+
+
+def check_labels(labels: Tensor | None, num_classes: int) -> None:
+    """ValueError unless every class from 0 to num_classes − 1 is there, and no other."""
+    if labels is None:
+        raise ValueError(
+            "these data have no labels to learn from: leave --labels out, or give data that have them (a folder with a"
+            " subfolder for each class, an .npz with labels beside its images)"
+        )
+    there = labels.unique().tolist()
+    if there == list(range(num_classes)):
+        return
+    if there == list(range(len(there))):
+        raise ValueError(
+            f"these data have {len(there)} classes, and the nets would know {num_classes}: give --num-classes"
+            f" {len(there)}"
+        )
+    raise ValueError(
+        f"these data have {len(there)} labels from {there[0]} to {there[-1]}, and classes are counted from 0 to"
+        f" {num_classes - 1} without a gap: number them so"
+    )
 
 
 def mirror_half(pixels_uint8: Pixels) -> Pixels:

@@ -12,15 +12,16 @@ from jaxtyping import Integer
 from torch import Tensor, nn
 
 from evolvent.data.album import Rows
-from evolvent.data.images import evenly, mirror_half, order_to_split
+from evolvent.data.images import check_labels, evenly, mirror_half, order_to_split
 from evolvent.data.pixels import to_particles
-from evolvent.shapes import Pixels, Points
+from evolvent.shapes import Pixels, Points, carry
 
 
 class Stream(nn.Module):
     """The images that lie in a file as uint8 [N, H, W, C], or those of them that `order` names, with labels.
 
-    `draw`, `some`, `split` and `flip` are those of `Images`. A file that ends too early raises ValueError.
+    `draw`, `with_labels`, `some`, `split` and `flip` are those of `Images`. A file that ends too early raises
+    ValueError.
     """
 
     def __init__(
@@ -30,9 +31,10 @@ class Stream(nn.Module):
         *,
         order: np.ndarray | None = None,
         flip: bool = False,
+        labelled: bool = False,
     ) -> None:
         super().__init__()
-        self.rows, self.flip = rows, flip
+        self.rows, self.flip, self.labelled = rows, flip, labelled
         self.order = np.arange(rows.num) if order is None else order
         if labels is not None and len(labels) != len(self.order):
             raise ValueError(f"{len(self.order)} images have {len(labels)} labels; give one to each, or none")
@@ -50,14 +52,21 @@ class Stream(nn.Module):
         return (channels, height, width)
 
     def draw(self, num: int) -> Points:
-        """`num` images [num, C, H, W] in [-1, 1], dequantised, on the module's device."""
+        """`num` images [num, C, H, W] in [-1, 1], dequantised, on the module's device; `labelled` or not."""
         if self.here.is_cuda and torch.cuda.is_current_stream_capturing():
             raise ValueError(
                 "a CUDA graph would replay one batch for ever, and this set is read from its file at every "
                 "step: run without it (--captured false), or prepare a set that fits the GPU with --num"
             )
-        pixels = self._on_device(torch.randint(len(self), (num,)).numpy())
-        return to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
+        index = torch.randint(len(self), (num,))
+        pixels = self._on_device(index.numpy())
+        images = to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
+        return carry(images, self.labels[index.to(self.here.device)]) if self.labelled else images
+
+    def with_labels(self, num_classes: int) -> "Stream":
+        """The same images, whose draws carry their labels; ValueError as of `Images`."""
+        check_labels(self.labels, num_classes)
+        return Stream(self.rows, self.labels, order=self.order, flip=self.flip, labelled=True)
 
     def some(self, num: int) -> Pixels:
         """`num` images as they are, evenly spaced, or all if there are no more; on the CPU."""
@@ -73,7 +82,7 @@ class Stream(nn.Module):
 
     def _part(self, index: np.ndarray, *, flip: bool) -> "Stream":
         labels = None if self.labels is None else self.labels[torch.from_numpy(index).to(self.labels.device)]
-        return Stream(self.rows, labels, order=self.order[index], flip=flip)
+        return Stream(self.rows, labels, order=self.order[index], flip=flip, labelled=self.labelled)
 
     def _on_device(self, index: np.ndarray) -> Pixels:
         """The pixels of these images [n, C, H, W] on the module's device."""

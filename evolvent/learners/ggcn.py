@@ -57,7 +57,10 @@ class GGCN(nn.Module):
 
     def forward(self, data: Points) -> Update:
         noise = Noise(data.device)
-        hidden = self.hidden.sample(len(data), noise)
+        return self.update(data, self.hidden.sample(len(data), noise), noise)
+
+    def update(self, data: Points, hidden: Hidden, noise: Noise) -> Update:
+        """One update of both nets, from particles that are born of `hidden`."""
         births = self.mapping(hidden)
         evolution = self.evolve(hidden, births, noise)
         cost = self.flow(self.energy, data, evolution)
@@ -71,22 +74,29 @@ class GGCN(nn.Module):
         if "hidden" in stages:
             x = self.mapping(self.evolve_hidden(stages["hidden"], hidden, noise))
         evolution = (
-            stages["image"].evolve(self.energy, x, noise) if "image" in stages else at_rest(self.energy, x)
+            self.run(stages["image"], self.energy, x, noise) if "image" in stages else at_rest(self.energy, x)
         )
         return evolution.since(self.energy, births) if "hidden" in stages else evolution
 
     def evolve_hidden(self, dynamics: Dynamics, hidden: Hidden, noise: Noise) -> Hidden:
         """Evolution under V(z) = β Φ(g(z)) + ‖z‖²/2."""
         pulled_back = self.energy.pullback(self.mapping, self.hidden, beta=self.beta)
-        return dynamics.evolve(pulled_back, hidden, noise).end
+        return self.run(dynamics, pulled_back, hidden, noise).end
+
+    def run(self, dynamics: Dynamics, energy: Energy, x: Points, noise: Noise) -> Evolution:
+        """One stage, under the learner's energy or the one pulled back."""
+        return dynamics.evolve(energy, x, noise)
 
     def sample(self, num: int, noise: Noise, stages: dict[str, Dynamics] | None = None) -> Points:
         """Hidden evolution, birth, image evolution, as far as `stages` names them; {} gives births."""
+        return self.grow(self.hidden.sample(num, noise), noise, stages)
+
+    def grow(self, hidden: Hidden, noise: Noise, stages: dict[str, Dynamics] | None) -> Points:
+        """What comes of these codes."""
         stages = self.stages if stages is None else stages
         require_stages(stages, STAGES)
-        hidden = self.hidden.sample(num, noise)
         with evaluating(self.mapping):
             if "hidden" in stages:
                 hidden = self.evolve_hidden(stages["hidden"], hidden, noise)
             x = self.mapping(hidden).detach()
-        return stages["image"].evolve(self.energy, x, noise).end if "image" in stages else x
+        return self.run(stages["image"], self.energy, x, noise).end if "image" in stages else x

@@ -73,10 +73,14 @@ class PlainScore(nn.Module):
                 )  # pooling takes a factor 2 from white noise, and none from a plain area
 
     def forward(self, x: Points) -> PerPoint:
+        return inner_product(self.features(x), self.read_out.weight)
+
+    def features(self, x: Points) -> torch.Tensor:
+        """h(x) [batch, channel, 4, 4], which the score reads out linearly."""
         x = functional.silu(self.first(x))
         for layer in self.layers:
             x = functional.silu(layer(functional.avg_pool2d(x, 2)))
-        return inner_product(x, self.read_out.weight)
+        return x
 
 
 class ResidualScore(nn.Module):
@@ -111,10 +115,14 @@ class ResidualScore(nn.Module):
                 block.second.weight /= len(blocks) ** 0.5
 
     def forward(self, x: Points) -> PerPoint:
+        return inner_product(self.features(x), self.read_out.weight)
+
+    def features(self, x: Points) -> torch.Tensor:
+        """h(x) [batch, channel, 4, 4], which the score reads out linearly."""
         x = self.stem(x)
         for k, (widening, stage) in enumerate(zip(self.widenings, self.stages, strict=True)):
             x = stage(widening(x if k == 0 else functional.avg_pool2d(x, 2)))
-        return inner_product(functional.silu(x), self.read_out.weight)
+        return functional.silu(x)
 
 
 class TextureScore(nn.Module):

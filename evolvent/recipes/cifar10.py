@@ -6,12 +6,15 @@ Training runs in bfloat16. `captured` records the forward and backward passes as
 from its file cannot be drawn inside one: give --captured false there).
 """
 
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
 from torch import nn
 
+from evolvent.data.images import Images
 from evolvent.data.readers import load
+from evolvent.data.streams import Stream
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
@@ -26,6 +29,7 @@ from evolvent.nets.score import ResidualScore
 from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
 from evolvent.recipes.digits import lengthened, noisy_descent
+from evolvent.recipes.labelled import ggcn_of
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Schedule
 
@@ -46,11 +50,20 @@ def cifar10_amortized(
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     captured: bool = True,
+    labels: bool = False,
+    num_classes: int = 10,
 ) -> Experiment:
-    """Adversarial amortisation; hidden-space evolution at sampling."""
-    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={}, size=size)
+    """Adversarial amortisation; hidden-space evolution at sampling.
+
+    Args:
+        labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
+        num_classes: in the labels of `data`.
+    """
+    known = num_classes if labels else None
+    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={}, size=size, num_classes=known)
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    return on_cifar10(learner, data, size, schedule(num_steps, batch_size, adam, captured=captured))
+    clocks = schedule(num_steps, batch_size, adam, captured=captured)
+    return on_cifar10(learner, data, size, clocks, num_classes=known)
 
 
 @recipe(shows="GGCN: hidden birth, evolution in image space", minutes=30, hardware="1 H100", score=NOT_RUN)
@@ -69,12 +82,23 @@ def cifar10_ggcn(
     chain_step_size: float = 0.02,
     noise: float = 0.001,
     captured: bool = True,
+    labels: bool = False,
+    num_classes: int = 10,
 ) -> Experiment:
-    """As `cifar10-amortized`, and the energy meets particles that have evolved: evolution pays at sampling, too."""
+    """As `cifar10-amortized`, and the energy meets particles that have evolved: evolution pays at sampling, too.
+
+    Args:
+        labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
+        num_classes: in the labels of `data`.
+    """
+    known = num_classes if labels else None
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={"image": image}, size=size)
+    learner = ggcn(
+        width, mapping_width, num_hidden, tau=tau, training={"image": image}, size=size, num_classes=known
+    )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    return on_cifar10(learner, data, size, schedule(num_steps, batch_size, adam, captured=captured))
+    clocks = schedule(num_steps, batch_size, adam, captured=captured)
+    return on_cifar10(learner, data, size, clocks, num_classes=known)
 
 
 @recipe(shows="GCN: persistent chains from noise, KL flow", minutes=30, hardware="1 H100", score=NOT_RUN)
@@ -184,11 +208,14 @@ def ggcn(
     tau: float,
     training: dict[str, Dynamics],
     size: int = SIZE,
+    num_classes: int | None = None,
 ) -> GGCN:
     """Adversarial GGCN; β = 2 in hidden space scored best in the prototype of this method on CIFAR-10."""
-    return GGCN(
+    return ggcn_of(
         energy_of(width, size),
-        ResidualMapping(size, CHANNELS, num_hidden=num_hidden, width=mapping_width, growth=2, widest=512),
+        partial(ResidualMapping, size, CHANNELS, width=mapping_width, growth=2, widest=512),
+        num_hidden=num_hidden,
+        num_classes=num_classes,
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,
@@ -213,11 +240,21 @@ def schedule(num_steps: int, batch_size: int, adam: dict[str, Adam], *, captured
     )
 
 
-def on_cifar10(learner: nn.Module, data: str, size: int, clocks: Schedule) -> Experiment:
-    """Trained on `data`'s training images, mirrored at random; held out are its test images."""
+def on_cifar10(
+    learner: nn.Module, data: str, size: int, clocks: Schedule, *, num_classes: int | None = None
+) -> Experiment:
+    """Trained on `data`'s training images, mirrored at random; held out are its test images.
+
+    num_classes: of the labels that are learned, None for no labels.
+    """
+
+    def train() -> Images | Stream:
+        images = load(data, size=size, split="train", flip=True)
+        return images if num_classes is None else images.with_labels(num_classes)
+
     return Experiment(
         learner,
-        lambda: load(data, size=size, split="train", flip=True),
+        train,
         clocks,
         held_out=lambda: load(data, size=size, split="test"),
         judge=judge_images,

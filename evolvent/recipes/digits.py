@@ -23,15 +23,21 @@ from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
 from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
+from evolvent.recipes.labelled import ggcn_of
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Schedule
 
 SIZE = 32
 NUM_HELD_OUT = 1000
+NUM_CLASSES = 10
 
 
 def train_digits() -> Images:
     return packaged_digits(SIZE).split(NUM_HELD_OUT)[0]
+
+
+def labelled_digits() -> Images:
+    return train_digits().with_labels(NUM_CLASSES)
 
 
 def held_out_digits() -> Images:
@@ -72,12 +78,19 @@ def digits(
     chain_step_size: float = 0.2,
     noise: float = 0.001,
     beta: float = 1.0,
+    labels: bool = False,
 ) -> Experiment:
-    """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space."""
+    """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space.
+
+    Args:
+        labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
+    """
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={"image": image})
-    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+    learner = adversarial_ggcn(
+        width, num_hidden, tau=tau, beta=beta, training={"image": image}, labels=labels
+    )
+    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
+    return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
 
 
 @recipe(
@@ -94,19 +107,32 @@ def digits_adversarial(
     lr: float = 6e-3,
     mapping_lr: float = 3e-3,
     beta: float = 1.0,
+    labels: bool = False,
 ) -> Experiment:
-    """The mapping descends the energy that learns from its births; evolution is an option of sampling."""
-    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={})
-    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+    """The mapping descends the energy that learns from its births; evolution is an option of sampling.
+
+    Args:
+        labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
+    """
+    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={}, labels=labels)
+    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
+    return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
 
 
 def adversarial_ggcn(
-    width: int, num_hidden: int, *, tau: float, beta: float, training: dict[str, Dynamics]
+    width: int,
+    num_hidden: int,
+    *,
+    tau: float,
+    beta: float,
+    training: dict[str, Dynamics],
+    labels: bool,
 ) -> GGCN:
-    return GGCN(
+    return ggcn_of(
         energy_of(width),
-        PlainMapping(SIZE, num_hidden=num_hidden, width=width),
+        partial(PlainMapping, SIZE, width=width),
+        num_hidden=num_hidden,
+        num_classes=NUM_CLASSES if labels else None,
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,

@@ -1,5 +1,7 @@
 """Your own images: a folder or a ZIP of pictures, uint8 arrays in an .npz or .npy, or a named set."""
 
+from functools import partial
+
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
@@ -7,11 +9,11 @@ from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
-from evolvent.learners.ggcn import GGCN
 from evolvent.metrics.scores import MIN_IMAGES, judge_images
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
+from evolvent.recipes.labelled import ggcn_of
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Schedule
 
@@ -30,6 +32,8 @@ def images(
     tau: float = 0.4,
     lr: float = 1e-3,
     mapping_lr: float = 5e-4,
+    labels: bool = False,
+    num_classes: int = 10,
 ) -> Experiment:
     """The digits' method on what `data` names; a tenth of the images is held out for `evolvent evaluate`.
 
@@ -38,10 +42,14 @@ def images(
         size: of the square images in px: 8, 16, 32, 64 or 128.
         channels: 1 for grey, 3 for RGB.
         flip: mirror half of the images left to right.
+        labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
+        num_classes: in the labels of `data`.
     """
-    learner = GGCN(
+    learner = ggcn_of(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
-        PlainMapping(size, channels, num_hidden=num_hidden, width=width, growth=growth),
+        partial(PlainMapping, size, channels, width=width, growth=growth),
+        num_hidden=num_hidden,
+        num_classes=num_classes if labels else None,
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training={},
@@ -50,6 +58,7 @@ def images(
 
     def part(which: int) -> Images | Stream:
         every = load(data, size, channels=channels, flip=flip)
+        every = every.with_labels(num_classes) if labels else every
         if len(every) < 2 * MIN_IMAGES:
             raise ValueError(
                 f"{data} has {len(every)} images, and at least {2 * MIN_IMAGES} are needed: {MIN_IMAGES} to learn from"

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from evolvent.data import Images, to_pixels
+from evolvent.shapes import apart
 
 
 def numbered(num, *, flip=False):
@@ -122,3 +123,46 @@ def test_floats_are_refused_not_truncated():
 def test_labels_of_other_images_are_refused():
     with pytest.raises((ValueError, jaxtyping.TypeCheckError)):
         Images(numbered(5).pixels, torch.arange(4))
+
+
+def shades(num_classes=4, **options):
+    """Images whose grey says their class."""
+    labels = torch.arange(20) % num_classes
+    pixels = (labels * 50).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 6).contiguous()
+    return Images(pixels, labels, **options)
+
+
+def classes_seen(images):
+    return ((images.flatten(1).mean(1) + 1) * 127.5 / 50).round().long()
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_labels_are_drawn_with_their_images_under_one_index(flip):
+    images = shades(flip=flip).with_labels(4)
+    for source in (images, *images.split(8)):
+        points, labels = apart(source.draw(50))
+        assert torch.equal(classes_seen(points), labels) and labels.unique().numel() > 1
+
+
+def test_images_are_drawn_alike_with_labels_and_without():
+    torch.manual_seed(0)
+    plain = shades(flip=True).draw(30)
+    torch.manual_seed(0)
+    points, _ = apart(shades(flip=True).with_labels(4).draw(30))
+    assert torch.equal(points, plain)
+    assert shades().with_labels(4).event_shape == (1, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (None, "these data have no labels to learn from: leave --labels out"),
+        (torch.arange(20) % 3, "have 3 classes, and the nets would know 4: give --num-classes 3"),
+        (torch.arange(20) % 5, "have 5 classes, and the nets would know 4: give --num-classes 5"),
+        (1 + torch.arange(20) % 4, "4 labels from 1 to 4, and classes are counted from 0 to 3"),
+        (torch.arange(20) % 3 * 2, "3 labels from 0 to 4, and classes are counted from 0 to 3"),
+    ],
+)
+def test_labels_that_are_not_the_classes_are_refused(labels, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Images(shades().pixels, labels).with_labels(4)

@@ -53,6 +53,15 @@ def test_its_parts_are_the_parts_of_images(pair):
         stream.split(50)
 
 
+def test_labels_follow_their_images_out_of_the_file(pair):
+    images, stream = pair
+    images, stream = images.with_labels(7), stream.with_labels(7)
+    for source, same in zip((stream, *stream.split(9)), (images, *images.split(9)), strict=True):
+        assert drawn(source).shape[1] == 4 and torch.equal(drawn(source), drawn(same))
+    with pytest.raises(ValueError, match="have 7 classes, and the nets would know 10: give --num-classes 7"):
+        stream.with_labels(10)
+
+
 @pytest.mark.parametrize("num", [1, 7, 50, 60])
 def test_some_are_evenly_spaced_or_all(pair, num):
     images, stream = pair

@@ -1,0 +1,48 @@
+"""Energies that know classes: p(x | y) ∝ exp(f(x, y)) q(x).                                             [derived]
+
+Points carry their class in a channel of their own (`shapes.carry`), so slices, shares, pairs and ranks of a batch need
+no care: a flow, a sign or a contrast takes labelled points as it takes others. A chain alone must not move the label.
+It runs on the points without it, under the energy at their classes:
+
+    U(x, y)                 Conditional: x carries y
+    U(x | y), y fixed       Conditional.given(y): x carries nothing
+"""
+
+from torch import nn
+
+from evolvent.energy import Energy, Load, Pullback
+from evolvent.reference import Reference
+from evolvent.shapes import Labels, PerPoint, Points, apart, carry
+
+
+class Conditional(Energy):
+    """U(x, y) = Φ(x, y) − log q(x) for a net over labelled points and a reference over points without labels."""
+
+    def forward(self, x: Points) -> PerPoint:
+        return self.potential(x) + self.reference.energy(apart(x)[0])
+
+    def given(self, labels: Labels) -> "Given":
+        """The energy of points that carry no label, row i of class labels[i]."""
+        return Given(self, labels)
+
+    def pullback(self, mapping: nn.Module, hidden: Reference, *, beta: float = 1.0) -> "Conditional":
+        """V(z, y) = β Φ(g(z, y), y) − log q(z), for a mapping that hands the label on to what it bears."""
+        return Conditional(Pullback(self.net, mapping, beta), hidden)
+
+
+class Given(Energy):
+    """A conditional energy at fixed classes; a batch of another size than `labels` raises ValueError."""
+
+    def __init__(self, joint: Conditional, labels: Labels) -> None:
+        super().__init__(joint.net, joint.reference)
+        self.joint, self.labels = joint, labels
+
+    def potential(self, x: Points) -> PerPoint:
+        return self.joint.potential(carry(x, self.labels))
+
+    def value_and_force(self, x: Points, *, rows: int | None = None) -> tuple[PerPoint, Points]:
+        value, force = self.joint.value_and_force(carry(x, self.labels), rows=rows)
+        return value, apart(force)[0]
+
+    def load(self, x: Points) -> Load:
+        return self.joint.load(carry(x, self.labels))

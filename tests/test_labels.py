@@ -1,0 +1,142 @@
+"""--labels and --label on the command line: classes are learned, kept, drawn and told apart."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evolvent.cli import main
+from evolvent.recipes.digits import digits
+from evolvent.recipes.find import build
+from evolvent.runs import read_model
+
+WORDS = [
+    "--size",
+    "8",
+    "--channels",
+    "1",
+    "--width",
+    "4",
+    "--num-hidden",
+    "4",
+    "--num-steps",
+    "4",
+    "--batch-size",
+    "8",
+]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A set of three shades, each a class, and the same without labels."""
+    folder = tmp_path_factory.mktemp("labels")
+    labels = np.arange(60) % 3
+    noise = np.random.default_rng(0).integers(50, size=(60, 8, 8))
+    pixels = (labels[:, None, None] * 100 + noise).astype(np.uint8)
+    np.savez(folder / "shades.npz", train_x=pixels, train_y=labels)
+    np.savez(folder / "bare.npz", train_x=pixels)
+    return folder
+
+
+def train(place, out, *words, data="shades"):
+    line = ["train", "images", "--data", f"{place}/{data}.npz", *WORDS, "--out", f"{place}/{out}", *words]
+    return main(line)
+
+
+@pytest.fixture(scope="module")
+def run(place):
+    assert train(place, "run", "--labels", "--num-classes", "3") == 0
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def plain(place):
+    assert train(place, "plain") == 0
+    return place / "plain"
+
+
+def sampled(source, out, *words):
+    assert main(["sample", str(source), "--out", str(out), "--overwrite", *words]) == 0
+    with np.load(out) as archive:
+        return dict(archive)
+
+
+def test_the_samples_of_a_class_are_its_turns_among_all(run, tmp_path):
+    every = sampled(run, tmp_path / "x.npz", "--num", "70")
+    assert np.array_equal(every["labels"], np.arange(70) % 3)
+    for label in range(3):
+        alone = sampled(run, tmp_path / "y.npz", "--num", "70", "--label", str(label))
+        assert np.array_equal(alone["images"][label::3], every["images"][label::3])
+        assert set(alone["labels"]) == {label}
+    two = sampled(run, tmp_path / "z.npz", "--num", "5", "--label", "2,0")
+    assert list(two["labels"]) == [2, 0, 2, 0, 2]
+
+
+def test_a_class_is_a_column_of_the_picture(run, tmp_path):
+    assert main(["sample", str(run), "--num", "12", "--out", f"{tmp_path}/x.png"]) == 0
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.height > picture.width  # three columns, four rows
+    assert (run / "samples.png").is_file()
+
+
+def test_stopping_and_resuming_equals_going_straight_on_bitwise(run, place):
+    assert train(place, "parts", "--labels", "--num-classes", "3", "--max-minutes", "1e-9") == 124
+    assert main(["train", "--resume", "--out", f"{place}/parts"]) == 0
+    whole, parts = read_model(run)[0], read_model(place / "parts")[0]
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_a_run_from_before_there_were_labels_goes_on_without(place, plain, capsys):
+    assert train(place, "old", "--max-minutes", "1e-9") == 124
+    record = json.loads((place / "old" / "run.json").read_text())
+    del record["arguments"]["labels"], record["arguments"]["num_classes"]
+    (place / "old" / "run.json").write_text(json.dumps(record))
+    assert main(["train", "--resume", "--out", f"{place}/old", "--labels"]) == 2
+    assert "a resumed run keeps its options: leave --labels out" in capsys.readouterr().err
+    assert main(["train", "--resume", "--out", f"{place}/old"]) == 0
+    new, old = read_model(plain)[0], read_model(place / "old")[0]
+    assert all(torch.equal(new[name], old[name]) for name in new)
+
+
+def test_an_export_remembers_its_classes(run, tmp_path):
+    assert main(["export", str(run), "--out", f"{tmp_path}/mine", "--half", "false"]) == 0
+    found = [sampled(source, tmp_path / "x.npz", "--label", "1") for source in (run, tmp_path / "mine")]
+    assert np.array_equal(found[0]["images"], found[1]["images"])
+
+
+def test_balanced_samples_are_what_is_evaluated(run, capsys):
+    assert main(["evaluate", str(run), "--num", "50", "--measures", "energy-distance"]) == 0
+    assert "energy-distance" in capsys.readouterr().out
+
+
+def test_without_labels_samples_have_none(plain, tmp_path):
+    assert set(sampled(plain, tmp_path / "x.npz", "--num", "3")) == {"images"}
+
+
+def test_the_energy_of_all_digits_starts_alike_with_labels_and_without():
+    without, with_labels = (build(digits, {"labels": labels}).learner.energy.net for labels in (False, True))
+    for a, b in zip(without.parameters(), with_labels.score.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+MISTAKES = {
+    "sample {place}/run --label 3": "there is no class 3: this model knows 0 to 2",
+    "sample {place}/run --label -1": "classes are named by their numbers",
+    "sample {place}/run --label 0,x": 'not "0,x"',
+    "sample {place}/plain --label 0": "trained without labels",
+    "train images --data {place}/bare.npz --size 8 --channels 1 --labels": "these data have no labels to learn from",
+    "train images --data {place}/shades.npz --size 8 --channels 1 --labels": "give --num-classes 3",
+    "train images --data {place}/shades.npz --labels --num-classes 0": "num_classes must be at least 1, not 0",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_one_sentence(line, run, plain, place, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main(line.format(place=place).split()) == 2
+    heard = capsys.readouterr().err
+    assert heard.count("\n") == 1 and MISTAKES[line] in heard
+    assert not list(tmp_path.iterdir())
