@@ -4,7 +4,7 @@ Each point has its own stream of noise (`ImageNoise`), and every chunk is run at
 a matrix product may round differently at another batch size, and image 17 must not change with `num`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -12,7 +12,6 @@ from torch import nn
 
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.noise import ImageNoise
-from evolvent.ranks import ALONE, Ranks
 from evolvent.shapes import Points
 
 
@@ -29,33 +28,31 @@ def draw(
 
     stages: the dynamics to run, by name; None for the learner's own, {} for births alone.
     """
-    chunks = draw_chunks(learner, num, seed=seed, stages=stages, batch_size=batch_size, device=device)
-    return torch.cat(list(chunks))
+    check_counts(num, batch_size)
+    told = {"seed": seed, "stages": stages, "batch_size": batch_size, "device": device}
+    return torch.cat([draw_chunk(learner, first, **told) for first in range(0, num, batch_size)])[:num]
 
 
-def draw_chunks(
+def draw_chunk(
     learner: nn.Module,
-    num: int,
+    first: int,
     *,
     seed: int = 0,
     stages: Mapping[str, Dynamics] | None = None,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
-    ranks: Ranks = ALONE,
-) -> Iterator[Points]:
-    """The same, chunk by chunk of at most `batch_size` points, for more than memory holds.
+) -> Points:
+    """The `batch_size` points from number `first` on, a multiple of it; so many at once are drawn anyway."""
+    noise = ImageNoise(seed, first, batch_size, device)
+    with torch.no_grad():
+        return learner.sample(batch_size, noise, None if stages is None else dict(stages)).cpu()
 
-    ranks: of several processes, each draws every N-th chunk, from that of its rank on.
-    """
+
+def check_counts(num: int, batch_size: int) -> None:
     if num < 1 or batch_size < 1:
         raise ValueError(
             f"at least 1 sample in batches of at least 1 can be drawn, not {num} in {batch_size}"
         )
-    chosen = None if stages is None else dict(stages)
-    for first in range(0, num, batch_size)[ranks.rank :: ranks.num]:
-        with torch.no_grad():
-            points = learner.sample(batch_size, ImageNoise(seed, first, batch_size, device), chosen)
-        yield points[: num - first].cpu()
 
 
 def choose_stages(

@@ -10,7 +10,7 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent
 
 LAYERS = [
-    {"shapes", "machine", "ranks"},
+    {"shapes", "machine", "ranks", "leading"},
     {"noise"},
     {"reference"},
     {"energy"},
@@ -24,7 +24,7 @@ LAYERS = [
     {"session"},
     {"recipes"},
     {"pretrained"},
-    {"joining", "terminal", "options", "drawing", "given", "remembering", "preparing"},
+    {"joining", "terminal", "options", "drawing", "given", "remembering", "writing", "preparing"},
     {"evaluating"},
     {"commands"},
     {"cli"},
