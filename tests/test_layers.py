@@ -24,7 +24,7 @@ LAYERS = [
     {"session"},
     {"recipes"},
     {"pretrained"},
-    {"joining", "terminal", "options", "drawing", "given", "remembering", "writing", "preparing"},
+    {"joining", "terminal", "options", "drawing", "given", "seeing", "remembering", "writing", "preparing"},
     {"evaluating"},
     {"commands"},
     {"cli"},
