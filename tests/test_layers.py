@@ -19,7 +19,7 @@ LAYERS = [
     {"particles", "flows"},
     {"learners", "signs", "guard"},
     {"trainer"},
-    {"files", "sealed", "pictures", "sampling", "circumstances"},
+    {"files", "sealed", "pictures", "sampling", "circumstances", "stopping"},
     {"runs"},
     {"session"},
     {"recipes"},
@@ -27,7 +27,7 @@ LAYERS = [
     {"joining", "terminal", "options", "drawing", "given", "seeing", "remembering", "writing", "preparing"},
     {"evaluating"},
     {"commands"},
-    {"cli"},
+    {"cli", "early"},
     {"__main__"},
 ]
 """From the ground up; a module may import what stands below it, and its own kind."""

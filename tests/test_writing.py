@@ -137,6 +137,19 @@ def test_a_disk_that_is_full_half_way_is_one_sentence_and_leaves_nothing(run, tm
     assert {path.name for path in tmp_path.iterdir()} == {"out", "err"}
 
 
+def test_a_sigterm_in_the_middle_is_a_sentence_and_leaves_nothing_at_all(run, tmp_path):
+    words = ["sample", str(run), "--num", "1000000", "--dynamics", "none", "--out", f"{tmp_path}/x.npz"]
+    child = FORK.Process(target=lambda: os._exit(main(words)))
+    child.start()
+    while not any(map(_size, tmp_path.iterdir())):
+        assert child.is_alive()
+        time.sleep(0.02)
+    os.kill(child.pid, signal.SIGTERM)
+    child.join()
+    assert child.exitcode == 143
+    assert not list(tmp_path.iterdir())
+
+
 def test_two_processes_write_the_bytes_of_one(run, tmp_path):
     """Of an .npz and of a folder; 70 samples in chunks of 16 end in a turn that is not full."""
     for out in ("x.npz", "folder/"):
