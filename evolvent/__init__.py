@@ -14,6 +14,9 @@ GGCN makes the reference learnable, q = g # N(0, I), and the mapping g learns fr
 Source of the method: Wu et al., arXiv 1910.14216 v1. What is the paper's and what is derived: docs/paper.md.
 """
 
+import evolvent.early  # noqa: F401 - before what takes seconds to import
+
+# isort: split
 from evolvent.conditional import Conditional
 from evolvent.data.images import Images
 from evolvent.dynamics import MALA, Langevin

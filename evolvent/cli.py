@@ -14,6 +14,7 @@ is one sentence on standard error, never a traceback. Exit codes:
 import argparse
 import inspect
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ from rich.console import Console
 
 from evolvent.commands import COMMANDS
 from evolvent.drawing import Device, settle_device
+from evolvent.early import SENTENCES
 from evolvent.guard import Guard
 from evolvent.joining import LOST, joined
 from evolvent.machine import keep_freed_memory
@@ -42,8 +44,9 @@ from evolvent.recipes.find import (
     to_json,
 )
 from evolvent.runs import Run, Shadow, next_free, read_record
-from evolvent.session import Ending, Stopped, sigterm_raises
+from evolvent.session import Ending
 from evolvent.session import train as train_session
+from evolvent.stopping import Stopped, signals_raise
 from evolvent.terminal import (
     clock,
     drop_output,
@@ -86,8 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _outcome(words: list[str]) -> tuple[int, str]:
     """The exit code, and the sentence that tells what went wrong; "" where nothing did."""
     try:
-        code = _dispatch(words)
-        flush()
+        with signals_raise():
+            code = _dispatch(words)
+            flush()
         return code, ""
     except Diverged as error:
         return 1, str(error)
@@ -106,9 +110,9 @@ def _outcome(words: list[str]) -> tuple[int, str]:
     except ValueError as error:
         return 2, str(error)
     except KeyboardInterrupt:
-        return 130, "interrupted; every checkpoint that was saved is whole"
+        return 130, SENTENCES[signal.SIGINT]
     except Stopped:
-        return 143, "stopped by SIGTERM outside training; every checkpoint that was saved is whole"
+        return 143, SENTENCES[signal.SIGTERM]
     except SystemExit as leave:  # --help; a recipe may leave with a sentence of its own
         return (2, leave.code) if isinstance(leave.code, str) else (int(leave.code or 0), "")
     except Exception as error:
@@ -132,8 +136,7 @@ def _dispatch(words: list[str]) -> int:
         _print_usage()
         return 0
     if name == "train":
-        with sigterm_raises():
-            return train(words)
+        return train(words)
     if name not in COMMANDS:
         raise ValueError(f'there is no command "{name}": there are train, {", ".join(COMMANDS)}')
     if name not in SHARED_COMMANDS and not here().first:

@@ -4,17 +4,23 @@ Each is a function whose docstring is its help and whose typed keywords are its 
 among them, such as `Sampling`, are options too. To add a command, write such a function and add it to `COMMANDS`.
 """
 
-import io
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evolvent import pictures
-from evolvent.drawing import Device, Sampling, classes_named, drawn, event_shape, settle_device
+from evolvent.drawing import (
+    Device,
+    Sampling,
+    check_at_once,
+    classes_named,
+    draw_into,
+    event_shape,
+    settle_device,
+)
 from evolvent.evaluating import evaluate
-from evolvent.files import check_new_folder, check_place, folder_whole, write_whole
+from evolvent.files import check_new_folder, check_place
 from evolvent.preparing import data
 from evolvent.pretrained import from_pretrained, save_pretrained
 from evolvent.ranks import here
@@ -23,6 +29,7 @@ from evolvent.recipes.find import short_name
 from evolvent.runs import read_log, read_record
 from evolvent.sampling import classes_of
 from evolvent.terminal import open_console, table
+from evolvent.writing import check_disk, check_kind, write_folder, write_npz, write_picture
 
 
 def sample(
@@ -47,13 +54,23 @@ def sample(
     """
     _check_out(Path(out), out, overwrite)
     saved = from_pretrained(source, device=settle_device(device))
-    _check_kind(event_shape(saved), Path(out))
+    shape = event_shape(saved)
+    check_kind(num, shape, Path(out))
+    check_at_once(saved, sampling, shape)
     classes = classes_of(saved.learner, classes_named(label))
-    points = drawn(saved, num, sampling, here(), classes or None)
-    if not here().first:
-        return
     energy = None if classes else getattr(saved.learner, "energy", None)  # many classes have no one energy
-    _write_samples(points, Path(out), energy, classes=classes)
+
+    def write(chunks: Iterator[Tensor]) -> None:
+        if Path(out).suffix == ".png":
+            write_picture(chunks, Path(out), energy=energy, num_classes=len(classes))
+            return
+        check_disk(num, shape, Path(out))
+        if Path(out).suffix == ".npz":
+            write_npz(chunks, Path(out), num=num, shape=shape, classes=classes)
+        else:
+            write_folder(chunks, Path(out))
+
+    draw_into(write, saved, num, sampling, classes=classes or None, ranks=here())
     print(f"{num} samples of {short_name(saved.recipe)} at step {saved.step}: {out}")
 
 
@@ -92,30 +109,6 @@ def _check_out(out: Path, typed: str, overwrite: bool) -> None:
         check_place(out, overwrite=overwrite)
     else:
         check_new_folder(out)
-
-
-def _check_kind(shape: tuple[int, ...], out: Path) -> None:
-    """Refuse a kind of file that cannot hold points of that shape."""
-    if len(shape) != 3 and out.suffix not in (".png", ".npz"):
-        raise ValueError("only images go into a folder of PNG files: save points as .npz or .png")
-    if len(shape) != 3 and shape != (2,) and out.suffix == ".png":
-        raise ValueError(f"there is no picture of points of shape {list(shape)}: save them as .npz")
-
-
-def _write_samples(points: Tensor, out: Path, energy: nn.Module | None, *, classes: list[int]) -> None:
-    if out.suffix == ".png":
-        pictures.save(points, out, energy=energy, num_classes=len(classes))
-    elif out.suffix == ".npz":
-        named = {"images": points.permute(0, 2, 3, 1)} if points.dim() == 4 else {"points": points}
-        if classes:
-            named["labels"] = torch.tensor(classes)[torch.arange(len(points)) % len(classes)]
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{name: array.numpy() for name, array in named.items()})
-        write_whole(out, buffer.getvalue())
-    else:
-        with folder_whole(out) as folder:
-            for i, image in enumerate(points):
-                pictures.save_image(pictures.tile(image), folder / f"{i:06d}.png")
 
 
 def export(source: str, *, out: str, half: bool = True) -> None:

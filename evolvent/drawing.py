@@ -2,9 +2,9 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice
 from typing import Literal
 
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.joining import take_gpu
+from evolvent.leading import Ask, led
 from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
-from evolvent.sampling import choose_stages, draw, draw_chunks
+from evolvent.sampling import check_counts, choose_stages, draw, draw_chunk
 from evolvent.shapes import Pixels, Points
 from evolvent.terminal import counted, open_console
 
@@ -47,27 +48,52 @@ class Sampling:
         changes = {name: getattr(self, name) for name in ("num_steps", "step_size", "temperature")}
         return choose_stages(offered, self.dynamics, **changes)
 
+    def at_once(self, saved: Saved) -> int:
+        """How many are drawn at once."""
+        return saved.experiment.schedule.sampling_batch_size if self.batch_size is None else self.batch_size
 
-def drawn(
-    saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE, classes: Sequence[int] | None = None
-) -> Points | Pixels:
-    """Images as uint8, which is a quarter of the memory; other points as they are.
 
-    Several processes draw every N-th chunk each, and the first gets all; the others get their own.
+def draw_into(
+    take: Callable[[Iterator[Tensor]], None],
+    saved: Saved,
+    num: int,
+    sampling: Sampling,
+    *,
+    classes: Sequence[int] | None = None,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Hand `take` the samples chunk by chunk, in order: images as uint8, other points as they are.
+
     classes: those that take turns, None for all.
+
+    Several processes draw a chunk each in turn, and `take` is called on the first alone: it is never sent more
+    than one chunk a process.
     """
-    batch_size = sampling.batch_size
-    if batch_size is None:
-        batch_size = saved.experiment.schedule.sampling_batch_size
-    stages = sampling.stages(saved.learner.stages)
-    _check_memory(num, batch_size, event_shape(saved))
-    chunks = draw_chunks(
-        saved.learner, num, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
-        ranks=ranks, classes=classes,
-    )  # fmt: skip
-    mine = [as_seen(chunk) for chunk in counted(chunks, -(-num // ranks.num), open_console())]
-    every = [chunk for turn in zip_longest(*ranks.collected(mine)) for chunk in turn if chunk is not None]
-    return torch.cat(every or mine or [torch.empty(0)])
+    batch_size, stages = sampling.at_once(saved), sampling.stages(saved.learner.stages)
+    check_counts(num, batch_size)
+
+    def chunk(first: int) -> Tensor:
+        points = draw_chunk(
+            saved.learner, first, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
+            classes=classes,
+        )  # fmt: skip
+        return as_seen(points[: num - first])
+
+    def chunks(ask: Ask) -> Iterator[Tensor]:
+        firsts = iter(range(0, num, batch_size))
+        while turn := list(islice(firsts, ranks.num)):
+            yield from ask(turn)
+
+    led(ranks, lambda ask: take(counted(chunks(ask), num, open_console())), chunk)
+
+
+def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> Points | Pixels:
+    """All of them, in memory; nothing on the other processes than the first."""
+    shape, found = event_shape(saved), []
+    check_at_once(saved, sampling, shape)
+    check_fits(num, bytes_of(shape), memory(), "this machine: draw fewer at a time, with another --seed each")
+    draw_into(found.extend, saved, num, sampling, ranks=ranks)
+    return torch.cat(found or [torch.empty(0)])
 
 
 def classes_named(label: str | None) -> list[int] | None:
@@ -88,22 +114,28 @@ def event_shape(saved: Saved) -> tuple[int, ...]:
     return tuple(born.shape)
 
 
-def _check_memory(num: int, batch_size: int, shape: tuple[int, ...]) -> None:
-    """Refuse numbers that this machine could never hold, before it tries for days."""
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    num_values = math.prod(shape)
-    for asked, num_bytes, way in (
-        (
-            num,
-            num_values if len(shape) == 3 else 4 * num_values,
-            "draw fewer at a time, with another --seed each",
-        ),
-        (batch_size, 4 * num_values, "give a smaller --batch-size"),
-    ):
-        if asked * num_bytes > there:
-            raise ValueError(
-                f"{asked} samples of {num_bytes} bytes do not fit the {there / 2**30:.0f} GiB of this machine: {way}"
-            )
+def check_at_once(saved: Saved, sampling: Sampling, shape: tuple[int, ...]) -> None:
+    """Refuse a chunk that this machine could never hold."""
+    num_bytes = 4 * math.prod(shape)
+    check_fits(sampling.at_once(saved), num_bytes, memory(), "this machine: give a smaller --batch-size")
+
+
+def check_fits(num: int, num_bytes: int, room: int, whose: str) -> None:
+    """Refuse numbers that could never be held, before it is tried for days. whose: the room is, and the way out."""
+    if num * num_bytes > room:
+        raise ValueError(
+            f"{num} samples of {num_bytes} bytes do not fit the {room / 2**30:.0f} GiB of {whose}"
+        )
+
+
+def bytes_of(shape: tuple[int, ...]) -> int:
+    """Of one sample as it is handed out: images as uint8, which is a quarter of the memory."""
+    return math.prod(shape) * (1 if len(shape) == 3 else 4)
+
+
+def memory() -> int:
+    """Bytes that this machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def as_seen(points: Points) -> Tensor:

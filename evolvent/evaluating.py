@@ -8,7 +8,7 @@ floor       other real images of those data in the samples' place
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from evolvent import pictures
 from evolvent.circumstances import now
-from evolvent.drawing import Device, Sampling, drawn, settle_device
+from evolvent.drawing import Device, Sampling, drawn, event_shape, settle_device
 from evolvent.files import check_place
 from evolvent.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.metrics.efflite0 import EffLite0
-from evolvent.metrics.features import extract
 from evolvent.metrics.gauges import (
     IMAGE_MEASURES,
     KNOWN_OF_IMAGES,
@@ -39,6 +38,7 @@ from evolvent.ranks import here
 from evolvent.recipes.find import function_in, short_name
 from evolvent.remembering import Remembered, cache_folder
 from evolvent.runs import append_line
+from evolvent.seeing import Together
 from evolvent.terminal import open_console, table
 
 NUM_SAMPLES = 1000
@@ -59,6 +59,7 @@ class Sight(NamedTuple):
 
     measures: tuple[str, ...] | None
     detector: nn.Module | None
+    see: Together
     remember: Remembered
     device: str
 
@@ -99,7 +100,9 @@ def evaluate(
     if asked is not None:
         check_measures(asked, dict.fromkeys((*KNOWN_OF_IMAGES, *KNOWN_OF_POINTS)))
     module, code = (None, b"") if detector is None else find_detector(detector)
-    sight = Sight(asked, module, Remembered(cache_folder(cache), code=code), settle_device(device))
+    settled = settle_device(device)
+    see = Together(here(), lambda: EffLite0() if module is None else module, settled)
+    sight = Sight(asked, module, see, Remembered(cache_folder(cache), see=see, code=code), settled)
     if is_trained(source):
         case = _of_run(
             from_pretrained(source, device=sight.device), num, sampling, against=against, split=split
@@ -111,15 +114,17 @@ def evaluate(
         case = Case(samples, None, given_by(against, split, tuple(samples.shape[1:])))
     if out is not None and not isinstance(case.given.others, Tensor):
         raise ValueError("points have no nearest pictures: leave --out out")
-    if not here().first:
-        return
-    scores = _scores(case, sight)
-    if case.saved and Path(source).is_dir():
-        _keep(scores, Path(source), case.saved, sampling, against=against)
-    _print(scores, case, source)
-    if out is not None:
-        pictures.save_image(_neighbours(case, sight), out)
-        print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
+
+    def conclude() -> None:
+        scores = _scores(case, sight)
+        if case.saved and Path(source).is_dir():
+            _keep(scores, Path(source), case.saved, sampling, against=against)
+        _print(scores, case, source)
+        if out is not None:
+            pictures.save_image(_neighbours(case, sight), out)
+            print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
+
+    see.led(conclude)
 
 
 def _of_run(
@@ -128,8 +133,7 @@ def _of_run(
     num = NUM_SAMPLES if num is None else num
     # The data come first, as an hour of drawing must not end at a mistake.
     if against is not None:
-        one = drawn(saved, 1, replace(sampling, batch_size=1))
-        given = given_by(against, split, tuple(one.shape[1:]))
+        given = given_by(against, split, event_shape(saved))
     elif split is not None:
         raise ValueError("--split is the part of the data that --against names: give both or none")
     else:
@@ -158,7 +162,7 @@ def _scores(case: Case, sight: Sight) -> list[Score]:
         )
     return judge_images(
         samples, reference, others, detector=sight.detector, device=sight.device, measures=measures,
-        remember=sight.remember,
+        see=sight.see, remember=sight.remember,
     )  # fmt: skip
 
 
@@ -232,6 +236,6 @@ def _neighbours(case: Case, sight: Sight) -> Image.Image:
     train = shuffled(others)[: max(len(samples), len(reference))]
     seen = sight.remember(detector, train, device=sight.device)
     shown = samples[:NUM_SHOWN]
-    rows = nearest(extract(detector, shown, device=sight.device), seen, k=NUM_NEAREST).cpu()
+    rows = nearest(sight.see(detector, shown, device=sight.device), seen, k=NUM_NEAREST).cpu()
     tiles = torch.cat([shown[:, None], train.cpu()[rows]], 1).flatten(0, 1)
     return pictures.grid(tiles, columns=1 + NUM_NEAREST)

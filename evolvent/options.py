@@ -9,6 +9,7 @@ from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
+from functools import cache
 
 from jsonargparse import ArgumentParser, Namespace
 
@@ -31,21 +32,32 @@ class Parser(ArgumentParser):
 
 def run_command(command: Callable[..., None], prog: str, words: Sequence[str]) -> None:
     """Call a command with the words' values; a keyword that is a dataclass takes its fields as options."""
-    groups = {
-        name: parameter.annotation
-        for name, parameter in inspect.signature(command).parameters.items()
-        if is_dataclass(parameter.annotation)
-    }
-    parser = Parser(prog, inspect.getdoc(command).partition("\n\nArgs:")[0])
-    parser.add_function_arguments(command, as_group=False, as_positional=True, skip=set(groups))
-    for group in groups.values():
-        parser.add_class_arguments(group, as_group=False)
+    parser, groups = _parser(command, prog), _groups(command)
     values = parse(parser, words).as_dict()
     if blank := [name for name, value in values.items() if isinstance(value, str) and not value.strip()]:
         raise ValueError(f"{_as_typed(blank[0], parser)} is empty: give it a value, or leave it out")
     for name, group in groups.items():
         values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
     command(**values)
+
+
+def _groups(command: Callable[..., None]) -> dict[str, type]:
+    """The keywords that are dataclasses."""
+    parameters = inspect.signature(command).parameters.items()
+    return {
+        name: parameter.annotation for name, parameter in parameters if is_dataclass(parameter.annotation)
+    }
+
+
+@cache
+def _parser(command: Callable[..., None], prog: str) -> Parser:
+    """Built once, as a test calls a command a thousand times: it takes longer than to read the words."""
+    groups = _groups(command)
+    parser = Parser(prog, inspect.getdoc(command).partition("\n\nArgs:")[0])
+    parser.add_function_arguments(command, as_group=False, as_positional=True, skip=set(groups))
+    for group in groups.values():
+        parser.add_class_arguments(group, as_group=False)
+    return parser
 
 
 def parse(parser: Parser, words: Sequence[str]) -> Namespace:

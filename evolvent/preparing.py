@@ -20,6 +20,7 @@ from evolvent.data.pixels import to_particles
 from evolvent.data.readers import open_album, splits_of
 from evolvent.files import check_place, open_whole
 from evolvent.terminal import counted, open_console, table
+from evolvent.writing import write_array
 
 ON_SHEET = 64
 """So many pictures are on the sheet, picked at random."""
@@ -85,29 +86,13 @@ def _write(archive: zipfile.ZipFile, split: str, album: Album) -> Figures:
     shape = (album.num, *album.shape)
     levels = np.zeros((album.shape[2], 256), np.int64)
     pieces = counted(album.every_piece(), album.num, open_console())
-    _write_array(archive, f"{split}_x", shape, _tallied(pieces, levels))
+    write_array(archive, f"{split}_x", shape, _tallied(pieces, levels))
     if album.labels is None:
         return Figures(shape, levels, None)
     labels = album.labels.astype("<i8")
-    _write_array(archive, f"{split}_y", labels.shape, [labels])
+    write_array(archive, f"{split}_y", labels.shape, [labels])
     kinds, counts = np.unique(labels, return_counts=True)
     return Figures(shape, levels, dict(zip(kinds.tolist(), counts.tolist(), strict=True)))
-
-
-def _write_array(
-    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray]
-) -> None:
-    """One array as np.savez would write it, from pieces that make it up in order."""
-    num = 0
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-        for piece in pieces:
-            if not num:
-                descr = np.lib.format.dtype_to_descr(piece.dtype)
-                head = {"descr": descr, "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(member, head)
-            member.write(np.ascontiguousarray(piece))
-            num += len(piece)
-    assert num == shape[0], f"{name} has {num} of {shape[0]} rows"
 
 
 def _tallied(pieces: Iterable[np.ndarray], levels: np.ndarray) -> Iterator[np.ndarray]:

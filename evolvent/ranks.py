@@ -120,15 +120,6 @@ class Ranks:
             raise outcome[1]
         return outcome[0]
 
-    def collected(self, mine: Any) -> list[Any]:
-        """What every rank has, on the first; an empty list on the others."""
-        if self.num == 1:
-            return [mine]
-        found = [None] * self.num if self.first else None
-        with told_when_lost():
-            dist.gather_object(mine, found, dst=0)
-        return found or []
-
     def take(self, shard: Tensor, slots: Tensor) -> Tensor:
         """This rank's rows of bank[slots], where slot s is row s // num of the shard of rank s % num."""
         if self.num == 1:

@@ -18,32 +18,40 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from evolvent.files import write_whole
-from evolvent.metrics.features import Features, digest, extract_pieces
-from evolvent.terminal import counted, open_console
-
-BATCH_SIZE = 256
+from evolvent.metrics.features import Features, digest
+from evolvent.metrics.scores import See
+from evolvent.seeing import Together
 
 
 class Remembered:
     """Called as `evolvent.metrics.extract` is, and answers the same, from the folder where it can.
 
-    folder: None remembers nothing. code: of a detector in a file of the user's, whose change must be seen.
+    folder: None remembers nothing. see: gives the features that are not there.
+    code: of a detector in a file of the user's, whose change must be seen.
     say: is told of damaged files and of features that could not be kept.
     """
 
-    def __init__(self, folder: Path | None, *, code: bytes = b"", say: Callable[[str], None] = print) -> None:
-        self.folder, self.code, self.say = folder, code, say
+    def __init__(
+        self,
+        folder: Path | None,
+        *,
+        see: See | None = None,
+        code: bytes = b"",
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.folder, self.see = folder, see or Together()
+        self.code, self.say = code, say
 
     def __call__(
         self, detector: nn.Module, pixels_uint8: Tensor, *, device: str | torch.device = "cpu"
     ) -> Features:
         if self.folder is None:
-            return _extracted(detector, pixels_uint8, device)
+            return self.see(detector, pixels_uint8, device=device)
         key = self._key(detector, pixels_uint8, device)
         file = self.folder / f"{key}.safetensors"
         features = self._read(file, key)
         if features is None:
-            features = _extracted(detector, pixels_uint8, device)
+            features = self.see(detector, pixels_uint8, device=device)
             self._write(file, key, features.cpu().contiguous())
         return features.to(device)
 
@@ -93,11 +101,6 @@ def cache_folder(asked: str | None) -> Path | None:
         return None if asked == "none" else Path(asked)
     home = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(home) if os.path.isabs(home) else Path.home() / ".cache") / "evolvent" / "features"
-
-
-def _extracted(detector: nn.Module, pixels_uint8: Tensor, device: str | torch.device) -> Features:
-    pieces = extract_pieces(detector, pixels_uint8.split(BATCH_SIZE), device=device)
-    return torch.cat(list(counted(pieces, len(pixels_uint8), open_console())))
 
 
 def _source(detector: nn.Module) -> bytes:

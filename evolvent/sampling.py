@@ -6,7 +6,7 @@ a matrix product may round differently at another batch size, and image 17 must 
 Where a learner knows classes (`num_classes`), point i is of the (i mod n)-th of n classes: all, or those asked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,7 +14,6 @@ from torch import nn
 
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.noise import ImageNoise
-from evolvent.ranks import ALONE, Ranks
 from evolvent.shapes import Points
 
 
@@ -33,42 +32,34 @@ def draw(
     stages: the dynamics to run, by name; None for the learner's own, {} for births alone.
     classes: those to take turns, None for all that the learner knows; ValueError for one that it does not.
     """
-    chunks = draw_chunks(
-        learner, num, seed=seed, stages=stages, batch_size=batch_size, device=device, classes=classes
-    )
-    return torch.cat(list(chunks))
+    check_counts(num, batch_size)
+    told = {"seed": seed, "stages": stages, "batch_size": batch_size, "device": device, "classes": classes}
+    return torch.cat([draw_chunk(learner, first, **told) for first in range(0, num, batch_size)])[:num]
 
 
-def draw_chunks(
+def draw_chunk(
     learner: nn.Module,
-    num: int,
+    first: int,
     *,
     seed: int = 0,
     stages: Mapping[str, Dynamics] | None = None,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
-    ranks: Ranks = ALONE,
     classes: Sequence[int] | None = None,
-) -> Iterator[Points]:
-    """The same, chunk by chunk of at most `batch_size` points, for more than memory holds.
+) -> Points:
+    """The `batch_size` points from number `first` on, a multiple of it; so many at once are drawn anyway."""
+    noise, chosen = ImageNoise(seed, first, batch_size, device), None if stages is None else dict(stages)
+    turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
+    labels = [turns[noise.images[:, 0] % len(turns)]] if len(turns) else []
+    with torch.no_grad():
+        return learner.sample(batch_size, noise, chosen, *labels).cpu()
 
-    ranks: of several processes, each draws every N-th chunk, from that of its rank on.
-    """
+
+def check_counts(num: int, batch_size: int) -> None:
     if num < 1 or batch_size < 1:
         raise ValueError(
             f"at least 1 sample in batches of at least 1 can be drawn, not {num} in {batch_size}"
         )
-    chosen = None if stages is None else dict(stages)
-    turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
-    for first in range(0, num, batch_size)[ranks.rank :: ranks.num]:
-        with torch.no_grad():
-            noise = ImageNoise(seed, first, batch_size, device)
-            if len(turns):
-                labels = turns[noise.images[:, 0] % len(turns)]
-                points = learner.sample(batch_size, noise, chosen, labels)
-            else:
-                points = learner.sample(batch_size, noise, chosen)
-        yield points[: num - first].cpu()
 
 
 def classes_of(learner: nn.Module, asked: Sequence[int] | None = None) -> list[int]:

@@ -8,15 +8,11 @@ A session that is cut short (time, Ctrl-C, SIGTERM) leaves a checkpoint, and goi
 straight on.
 """
 
-import signal
-import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +25,7 @@ from evolvent.ranks import RankLost
 from evolvent.runs import Run, read_log
 from evolvent.sampling import classes_of, draw
 from evolvent.shapes import Points
+from evolvent.stopping import Stopped, caught_signals
 from evolvent.trainer import Diverged, Trainer, reseed
 
 MAX_TILES = 64
@@ -80,10 +77,6 @@ class Clock:
 
     def run(self) -> float:
         return self.before + self.session()
-
-
-class Stopped(BaseException):
-    """SIGTERM outside the loop of training, where there is nothing to be saved."""
 
 
 def train(
@@ -323,48 +316,6 @@ def _short(line: dict[str, float]) -> str:
 
 def _cause(line: dict[str, float], trainer: Trainer) -> str:
     return likely_cause(line) if _last_data_are_finite(trainer) else "the data of this step are not finite"
-
-
-@contextmanager
-def sigterm_raises() -> Iterator[None]:
-    """Outside the loop of training SIGTERM raises Stopped, as Ctrl-C raises KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise Stopped
-
-    usual = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, usual)
-
-
-@contextmanager
-def caught_signals() -> Iterator[list[int]]:
-    """The list that SIGINT and SIGTERM are put into; a second one takes its usual effect."""
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield caught
-        return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        restore()
-
-    for number in usual:
-        signal.signal(number, catch)
-    try:
-        yield caught
-    finally:
-        restore()
 
 
 def _show_samples(run: Run, trainer: Trainer) -> None:

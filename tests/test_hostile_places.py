@@ -143,7 +143,7 @@ def test_the_folder_that_we_are_in_is_not_replaced(tmp_path, runs, monkeypatch, 
 
 
 def test_points_go_into_no_folder_and_this_is_told_before_they_are_drawn(tmp_path, runs, monkeypatch, capsys):
-    monkeypatch.setattr("evolvent.commands.drawn", None)
+    monkeypatch.setattr("evolvent.commands.draw_into", None)
     refused(
         ["sample", str(runs["points"]), "--out", f"{tmp_path}/x"], "only images go", capsys, watched=tmp_path
     )

@@ -56,16 +56,16 @@ def run(tmp_path_factory):
 )
 def test_any_words_are_done_or_refused_in_a_sentence(run, first, more):
     words = [first, *(word.format(run=run) if word.startswith("{run}") else word for word in more)]
-    if first == "train" and more and more[0] in ("digits", "toy-ring"):
-        words.append("--max-minutes=0")  # nothing that takes minutes, please
+    if first == "train":
+        words.append("--max-minutes=1e-9")  # one step at most, please
     told, before = io.StringIO(), contents(run)
     quiet = contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO())
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place), alarm(words), quiet[0], quiet[1]:
         code = main(words)
-    assert code in (0, 2), told.getvalue()
+    assert code in (0, 2, 124), told.getvalue()
     assert told.getvalue().count("\n") == (code == 2)
     after = {path: content for path, content in contents(run).items() if "report.png" not in path}
-    assert code == 0 or after == before
+    assert code != 2 or after == before
 
 
 def damaged(content):

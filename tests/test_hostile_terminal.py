@@ -1,5 +1,6 @@
 """Terminals, pipes and signals, which only a process of its own meets."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,14 +11,32 @@ from pathlib import Path
 import evolvent
 
 ROOT = Path(evolvent.__file__).parent.parent
-COMMAND = [sys.executable, "-m", "evolvent"]
+DRIVER = """
+import io, json, os, sys
+from evolvent.cli import main
+
+for case in json.loads(sys.argv[1]):
+    if (child := os.fork()) == 0:
+        for number, path in ((1, case["out"]), (2, case["err"])):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number) if isinstance(path, str) else os.dup2(path, number)
+        sys.stdout, sys.stderr = (io.TextIOWrapper(open(number, "wb"), case["encoding"]) for number in (1, 2))
+        sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
+        sys.exit(main([word.encode("latin1").decode("utf-8", "surrogateescape") for word in case["words"]]))
+    print(child, flush=True)
+for _ in json.loads(sys.argv[1]):
+    print(*os.wait(), flush=True)
+"""
+"""Imports once, which takes seconds, and forks; each child is the command to Python's very end."""
 
 
-def started(words, *, stdout=subprocess.PIPE, **environment):
+def started(cases, *, pass_fds=()):
+    """The driver that runs the cases, and their process numbers; then it prints "number status" as each ends."""
     known = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"], "HOME": "/nowhere"}
-    return subprocess.Popen(
-        [*COMMAND, *map(str, words)], stdout=stdout, stderr=subprocess.PIPE, env=known | environment
+    told = json.dumps([{"encoding": "utf-8", **case} for case in cases])
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, told], stdout=subprocess.PIPE, env=known, pass_fds=pass_fds, text=True
     )
+    return driver, [int(driver.stdout.readline()) for _ in cases]
 
 
 RECIPE = """
@@ -35,43 +54,47 @@ def x(num_steps: int = 10**6) -> Experiment:
 
 
 def test_processes_of_their_own(tmp_path):
-    """All at once, as each takes seconds to start."""
+    """All at once."""
     (tmp_path / "x.py").write_text(RECIPE)
     closed, writing = os.pipe()
     os.close(closed)
-    with open("/dev/full", "w") as full:
-        ascii_only = started(["recipes"], PYTHONIOENCODING="ascii", LC_ALL="C")
-        no_reader = started(["recipes"], stdout=writing)
-        no_space = started(["recipes"], stdout=full)
-        words = ["train", b"\xff\xfe".decode(errors="surrogateescape")]
-        no_utf8 = started(words, PYTHONIOENCODING="ascii")
-        no_whole = started(["train", f"{tmp_path}/x.py:x", "--num-steps", 1, "--out", tmp_path / "y"])
-        ended = started(["train", f"{tmp_path}/x.py:x", "--out", tmp_path / "run"])
+    train = ["train", f"{tmp_path}/x.py:x", "--out"]
+    cases = {
+        "ascii": {"words": ["recipes"], "encoding": "ascii"},
+        "no reader": {"words": ["recipes"], "out": writing},
+        "no space": {"words": ["recipes"], "out": "/dev/full"},
+        "no utf8": {"words": ["train", "\xff\xfe"], "encoding": "ascii"},
+        "no whole": {"words": [*train, f"{tmp_path}/y", "--num-steps", "1"]},
+        "ended": {"words": [*train, f"{tmp_path}/run"]},
+    }
+    for name, case in cases.items():
+        case |= {"out": case.get("out", f"{tmp_path}/{name}.out"), "err": f"{tmp_path}/{name}.err"}
+    driver, numbers = started(cases.values(), pass_fds=[writing])
     os.close(writing)
     try:
-        _terminate_when_training(ended, tmp_path / "run" / "log.jsonl")
-        out, told = ascii_only.communicate(timeout=60)
-        assert (ascii_only.returncode, told) == (0, b"") and out.isascii() and b"digits" in out
-        assert (no_reader.communicate(timeout=60)[1], no_reader.returncode) == (b"", 1)
-        told = no_space.communicate(timeout=60)[1]
-        assert (told, no_space.returncode) == (b"evolvent: [Errno 28] No space left on device\n", 2)
-        told = no_utf8.communicate(timeout=60)[1]
-        assert no_utf8.returncode == 2 and b"udcff" in told and told.count(b"\n") == 1
-        told = no_whole.communicate(timeout=60)[1].decode()
-        assert (no_whole.returncode, told.count("\n")) == (2, 1) and not (tmp_path / "y").exists()
-        assert "a chain needs at least 1 step, and a whole number of them, not 2.5" in told
-        out, told = ended.communicate(timeout=60)
-        assert (ended.returncode, told) == (143, b"") and b"stopped by a signal at step" in out
+        _terminate_when_training(numbers[-1], tmp_path / "run" / "log.jsonl")
+        left = dict(map(int, line.split()) for line in driver.communicate(timeout=120)[0].splitlines())
     finally:
-        for process in (ascii_only, no_reader, no_space, no_utf8, no_whole, ended):
-            process.kill()
-            process.communicate()
+        driver.kill()
+        driver.communicate()
+    codes = {
+        name: os.waitstatus_to_exitcode(left[number]) for name, number in zip(cases, numbers, strict=True)
+    }
+    assert codes == {"ascii": 0, "no reader": 1, "no space": 2, "no utf8": 2, "no whole": 2, "ended": 143}
+    told = {name: (tmp_path / f"{name}.err").read_bytes() for name in cases}
+    assert (told["ascii"], told["no reader"], told["ended"]) == (b"", b"", b"")
+    out = (tmp_path / "ascii.out").read_bytes()
+    assert out.isascii() and b"digits" in out
+    assert told["no space"] == b"evolvent: [Errno 28] No space left on device\n"
+    assert b"udcff" in told["no utf8"] and told["no utf8"].count(b"\n") == 1
+    assert told["no whole"].count(b"\n") == 1 and not (tmp_path / "y").exists()
+    assert b"a chain needs at least 1 step, and a whole number of them, not 2.5" in told["no whole"]
+    assert b"stopped by a signal at step" in (tmp_path / "ended.out").read_bytes()
 
 
-def _terminate_when_training(process, log):
+def _terminate_when_training(number, log):
     for _ in range(600):
         if log.exists() and log.read_text().count("\n") > 2:
             break
-        assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
+    os.kill(number, signal.SIGTERM)

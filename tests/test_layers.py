@@ -10,7 +10,7 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent
 
 LAYERS = [
-    {"shapes", "machine", "ranks"},
+    {"shapes", "machine", "ranks", "leading"},
     {"noise"},
     {"reference"},
     {"energy", "conditional"},
@@ -19,15 +19,15 @@ LAYERS = [
     {"particles", "flows"},
     {"learners", "signs", "guard"},
     {"trainer"},
-    {"files", "sealed", "pictures", "sampling", "circumstances"},
+    {"files", "sealed", "pictures", "sampling", "circumstances", "stopping"},
     {"runs"},
     {"session"},
     {"recipes"},
     {"pretrained"},
-    {"joining", "terminal", "options", "drawing", "given", "remembering", "preparing"},
+    {"joining", "terminal", "options", "drawing", "given", "seeing", "remembering", "writing", "preparing"},
     {"evaluating"},
     {"commands"},
-    {"cli"},
+    {"cli", "early"},
     {"__main__"},
 ]
 """From the ground up; a module may import what stands below it, and its own kind."""

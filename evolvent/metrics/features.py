@@ -38,17 +38,24 @@ def extract_pieces(
     detector: nn.Module, batches: Iterable[Tensor], *, device: str | torch.device = "cpu"
 ) -> Iterator[Features]:
     """The same for batches that arrive one by one, for more pictures than memory holds."""
+    num_seen = 0
+    for batch in batches:
+        yield extract_piece(detector, batch, num_before=num_seen, device=device)
+        num_seen += len(batch)
+
+
+def extract_piece(
+    detector: nn.Module, batch: Tensor, *, num_before: int = 0, device: str | torch.device = "cpu"
+) -> Features:
+    """Of one batch, before which there were so many pictures, as an error counts them."""
     if not isinstance(getattr(detector, "name", None), str):
         raise ValueError(
             f"{type(detector).__name__} needs a name to be a detector: scores are printed with it"
         )
-    detector, num_seen = detector.to(device).eval(), 0
-    for batch in batches:
-        with torch.no_grad():
-            features = detector(batch.to(device))
-        _check_features(detector.name, features, len(batch), num_seen)
-        num_seen += len(batch)
-        yield features
+    with torch.no_grad():
+        features = detector.to(device).eval()(batch.to(device))
+    _check_features(detector.name, features, len(batch), num_before)
+    return features
 
 
 def _check_features(name: str, features: Tensor, num: int, num_before: int) -> None:

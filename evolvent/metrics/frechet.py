@@ -100,7 +100,14 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 def _factor(covariance: Float64[Tensor, "d d"]) -> Float64[Tensor, "d rank"]:
     """L with L Lᵀ the covariance, without the directions whose variance is nothing but rounding."""
-    values, vectors = torch.linalg.eigh(covariance)
+    try:
+        values, vectors = torch.linalg.eigh(covariance)
+    except torch.linalg.LinAlgError:
+        # Divide and conquer may fail where most eigenvalues are equal: 40 images, 1280 features. QR does not.
+        import scipy.linalg  # a quarter of a second that is needed here alone
+
+        found = scipy.linalg.eigh(covariance.cpu().numpy(), driver="ev")
+        values, vectors = (torch.from_numpy(part).to(covariance) for part in found)
     rounding = len(values) * torch.finfo(values.dtype).eps * values[-1]
     kept = values > rounding
     return vectors[:, kept] * values[kept].sqrt()

@@ -113,12 +113,13 @@ def judge_images(
     detector: nn.Module | None = None,
     device: str | torch.device = "cpu",
     measures: Sequence[str] = IMAGE_MEASURES,
-    remember: See = extract,
+    see: See = extract,
+    remember: See | None = None,
 ) -> list[Score]:
     """The scores of `measures`, in their order, on the detector's features or on pixels in [−1, 1].
 
     samples, held_out, train: uint8 [n, 1 or 3, height, width], of one picture size.
-    detector: `EffLite0()` unless given. remember: gives the features of held_out and train.
+    detector: `EffLite0()` unless given. see: gives the features; remember: those of held_out and train.
 
     Raises ValueError for other shapes or types, fewer than 6 images on a side and a measure that is not known.
     """
@@ -128,8 +129,8 @@ def judge_images(
     if not set(measures) <= set(gauges.names(gauges.ON_POINTS)):
         detector = EffLite0() if detector is None else detector
         most = max(len(samples), len(held_out) if OF_MEMORY in measures else 0)
-        see = partial(remember, detector, device=device)
-        seen = extract(detector, samples, device=device), see(held_out), see(shuffled(train)[:most])
+        known = partial(remember or see, detector, device=device)
+        seen = see(detector, samples, device=device), known(held_out), known(shuffled(train)[:most])
         found |= _on_features(*seen, detector=detector, measures=measures)
     if not set(measures).isdisjoint(gauges.names(gauges.ON_POINTS)):
         sides = _sides(

@@ -105,3 +105,16 @@ def test_one_image_has_no_covariance():
 def test_features_of_two_detectors_are_not_compared():
     with pytest.raises(ValueError, match="not of one detector"):
         frechet_distance(Moments.of(features(9, 4)), Moments.of(features(9, 5)))
+
+
+def test_a_covariance_on_which_torch_gives_up_has_the_same_distance(monkeypatch):
+    """MKL's eigh does, on the 39 directions of 40 pictures among 1280; which ones is up to rounding."""
+    torch.manual_seed(0)
+    a, b = (Moments.of(torch.randn(20, 64) * scale) for scale in (1, 2))
+    expected = frechet_distance(a, b)
+
+    def gives_up(matrix):
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", gives_up)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-10)  # float64 and a square root

@@ -1,0 +1,100 @@
+"""Samples as files: a picture, an .npz or a folder of PNGs, whole or not at all.
+
+Chunks pass through one by one, so there may be more samples than memory holds. Only a picture is made of all.
+"""
+
+import shutil
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from evolvent import pictures
+from evolvent.drawing import bytes_of, check_fits
+from evolvent.files import folder_whole, open_whole
+
+MOST_POINTS = 1_000_000
+"""In a picture of the plane; more are a red sheet, an hour later."""
+
+
+def write_picture(
+    chunks: Iterable[Tensor], path: Path, *, energy: nn.Module | None, num_classes: int = 0
+) -> None:
+    pictures.save(torch.cat(list(chunks)), path, energy=energy, num_classes=num_classes)
+
+
+def write_npz(
+    chunks: Iterable[Tensor], path: Path, *, num: int, shape: tuple[int, ...], classes: Sequence[int] = ()
+) -> None:
+    """images uint8 [N, H, W, C], or points [N, …], of event shape `shape`; labels [N] where classes take turns."""
+    if len(shape) == 3:
+        name, shape, chunks = (
+            "images",
+            (*shape[1:], shape[0]),
+            (chunk.permute(0, 2, 3, 1) for chunk in chunks),
+        )
+    else:
+        name = "points"
+    with open_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        write_array(archive, name, (num, *shape), (chunk.numpy() for chunk in chunks))
+        if classes:
+            write_array(archive, "labels", (num,), [np.array(classes)[np.arange(num) % len(classes)]])
+
+
+def write_folder(chunks: Iterable[Tensor], path: Path) -> None:
+    """One PNG an image, by its number."""
+    with folder_whole(path) as folder:
+        for i, image in enumerate(image for chunk in chunks for image in chunk):
+            pictures.save_image(pictures.tile(image), folder / f"{i:06d}.png")
+
+
+def write_array(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], pieces: Iterable[np.ndarray]
+) -> None:
+    """One array as np.savez would write it, from pieces that make it up in order."""
+    num = 0
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        for piece in pieces:
+            if not num:
+                descr = np.lib.format.dtype_to_descr(piece.dtype)
+                head = {"descr": descr, "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(member, head)
+            member.write(np.ascontiguousarray(piece))
+            num += len(piece)
+    assert num == shape[0], f"{name} has {num} of {shape[0]} rows"
+
+
+def check_kind(num: int, shape: tuple[int, ...], path: Path) -> None:
+    """Refuse a kind of file that cannot hold `num` points of that shape."""
+    if len(shape) != 3 and path.suffix not in (".png", ".npz"):
+        raise ValueError("only images go into a folder of PNG files: save points as .npz or .png")
+    if len(shape) != 3 and shape != (2,) and path.suffix == ".png":
+        raise ValueError(f"there is no picture of points of shape {list(shape)}: save them as .npz")
+    if path.suffix != ".png":
+        return
+    most = MOST_POINTS
+    if len(shape) == 3:
+        most = Image.MAX_IMAGE_PIXELS // ((shape[1] + pictures.GAP) * (shape[2] + pictures.GAP))
+    if num > most:
+        raise ValueError(
+            f"{num} samples do not fit one picture that can be looked at, which has room for {most}: give --out x.npz"
+            + (" or a folder, --out folder/" if len(shape) == 3 else "")
+        )
+
+
+def check_disk(num: int, shape: tuple[int, ...], path: Path) -> None:
+    """Refuse more than the disk has room for; what compresses well is not reckoned with."""
+    folder = path.absolute().parent
+    while not folder.is_dir():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    check_fits(
+        num,
+        bytes_of(shape),
+        free,
+        f"disk that are free for {path}: draw fewer at a time, with another --seed each",
+    )
