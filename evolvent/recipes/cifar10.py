@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import nn
 
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.readers import load
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.energy import Energy
@@ -42,10 +43,11 @@ def cifar10_amortized(
     tau: float = 0.04,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
+    augment: Augment = 0.0,
     captured: bool = True,
 ) -> Experiment:
     """Adversarial amortisation; hidden-space evolution at sampling."""
-    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={})
+    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={}, augment=augment)
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     return on_cifar10(learner, data, schedule(num_steps, batch_size, adam, captured=captured))
 
@@ -64,11 +66,12 @@ def cifar10_ggcn(
     chain_steps: int = 2,
     chain_step_size: float = 0.02,
     noise: float = 0.001,
+    augment: Augment = 0.0,
     captured: bool = True,
 ) -> Experiment:
     """As `cifar10-amortized`, and the energy meets particles that have evolved: evolution pays at sampling, too."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={"image": image})
+    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={"image": image}, augment=augment)
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     return on_cifar10(learner, data, schedule(num_steps, batch_size, adam, captured=captured))
 
@@ -170,6 +173,7 @@ def ggcn(
     *,
     tau: float,
     training: dict[str, Dynamics],
+    augment: Augment,
     size: int = SIZE,
 ) -> GGCN:
     """Adversarial GGCN; β = 2 in hidden space scored best in the prototype of this method on CIFAR-10."""
@@ -181,6 +185,7 @@ def ggcn(
         training=training,
         sampling={"hidden": Langevin(0.05, 100)} | training,
         beta=2.0,
+        augmentation=augmentation(augment, num_images=500_000),
     )
 
 

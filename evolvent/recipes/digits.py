@@ -8,6 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal
 
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
 from evolvent.dynamics import Dynamics, Langevin
@@ -72,10 +73,13 @@ def digits(
     chain_step_size: float = 0.2,
     noise: float = 0.001,
     beta: float = 1.0,
+    augment: Augment = 0.0,
 ) -> Experiment:
     """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={"image": image})
+    learner = adversarial_ggcn(
+        width, num_hidden, tau=tau, beta=beta, training={"image": image}, augment=augment
+    )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
 
@@ -94,15 +98,22 @@ def digits_adversarial(
     lr: float = 6e-3,
     mapping_lr: float = 3e-3,
     beta: float = 1.0,
+    augment: Augment = 0.0,
 ) -> Experiment:
     """The mapping descends the energy that learns from its births; evolution is an option of sampling."""
-    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={})
+    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={}, augment=augment)
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
 
 
 def adversarial_ggcn(
-    width: int, num_hidden: int, *, tau: float, beta: float, training: dict[str, Dynamics]
+    width: int,
+    num_hidden: int,
+    *,
+    tau: float,
+    beta: float,
+    training: dict[str, Dynamics],
+    augment: Augment,
 ) -> GGCN:
     return GGCN(
         energy_of(width),
@@ -112,6 +123,7 @@ def adversarial_ggcn(
         training=training,
         sampling={"hidden": Langevin(0.05, 50)} | training,
         beta=beta,
+        augmentation=augmentation(augment),
     )
 
 

@@ -1,5 +1,6 @@
 """Your own images: a folder or a ZIP of pictures, uint8 arrays in an .npz or .npy, or a named set."""
 
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
@@ -30,6 +31,7 @@ def images(
     tau: float = 0.4,
     lr: float = 1e-3,
     mapping_lr: float = 5e-4,
+    augment: Augment = 0.0,
 ) -> Experiment:
     """The digits' method on what `data` names; a tenth of the images is held out for `evolvent evaluate`.
 
@@ -38,6 +40,7 @@ def images(
         size: of the square images in px: 8, 16, 32, 64 or 128.
         channels: 1 for grey, 3 for RGB.
         flip: mirror half of the images left to right.
+        augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
     """
     learner = GGCN(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
@@ -46,6 +49,7 @@ def images(
         mapping_loss=Adversarial(logistic),
         training={},
         sampling={"hidden": Langevin(0.05, 50)},
+        augmentation=augmentation(augment),
     )
 
     def part(which: int) -> Images | Stream:
