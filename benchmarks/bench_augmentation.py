@@ -33,14 +33,14 @@ from evolvent.sampling import draw
 from evolvent.trainer import Trainer
 
 NUM_TIMED, NUM_SAMPLES = 20, 1000
-OPTIONS = (0.0, 0.3, "adaptive")
+OPTIONS = ("0", "0.3", "adaptive")
 FAR, NEAR = ("frechet", "kernel"), ("memorised-share",)
 FEATURES: dict[tuple, torch.Tensor] = {}
 
 
-def build(recipe: str, augment: float | str, num_images: int, num_steps: int | None = None) -> Trainer:
+def build(recipe: str, augment: str, num_images: int, num_steps: int | None = None) -> Trainer:
     torch.manual_seed(0)
-    experiment = RECIPES[recipe](augment=augment)
+    experiment = RECIPES[recipe](augment=augment if augment == "adaptive" else float(augment))
     schedule = replace(experiment.schedule, num_steps=num_steps or experiment.schedule.num_steps)
     return Trainer(experiment.learner, Images(experiment.data().pixels[:num_images]), schedule)
 
@@ -55,7 +55,7 @@ def steps_that_fit(recipe: str, seconds: float) -> int:
     return max(NUM_TIMED, round(seconds / (time.process_time() - begun) * NUM_TIMED))
 
 
-def run(cell: tuple[int, float | str], recipe: str, num_steps: int, out: Path) -> dict:
+def run(cell: tuple[int, str], recipe: str, num_steps: int, out: Path) -> dict:
     torch.set_num_threads(1)
     num_images, augment = cell
     trainer, begun = build(recipe, augment, num_images, num_steps), time.process_time()
@@ -102,6 +102,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="digits-adversarial", choices=("digits", "digits-adversarial"))
     parser.add_argument("--num-images", type=int, nargs="+", default=[500, 4000])
+    parser.add_argument("--augment", nargs="+", default=OPTIONS)
     parser.add_argument("--minutes", type=float, default=3, help="of training a run")
     parser.add_argument("--num-steps", type=int, help="in place of --minutes")
     parser.add_argument("--workers", type=int, default=2)
@@ -112,14 +113,14 @@ def main() -> None:
     steps = arguments.num_steps or steps_that_fit(arguments.recipe, 60 * arguments.minutes)
     print(f"{describe()}; {steps:,} steps each\n", flush=True)
     header("digits", "augment", "p at the end", "s", *FAR, *NEAR, "to train", "to held-out", "told apart")
-    cells, results = list(product(arguments.num_images, OPTIONS)), []
+    cells, results = list(product(arguments.num_images, arguments.augment)), []
     with ProcessPoolExecutor(arguments.workers) as pool:
         futures = [pool.submit(run, cell, arguments.recipe, steps, arguments.out) for cell in cells]
         for future in futures:
             found = future.result()
             values = [f"{score['value']:.4g}" for score in found["scores"]]
             gaps = [f"{found[name]:.3g}" for name in ("to train", "to held-out", "told apart")]
-            counts = f"{found['images']:,}", found["augment"] or "none", f"{found['p']:.2f}"
+            counts = f"{found['images']:,}", found["augment"], f"{found['p']:.2f}"
             row(*counts, f"{found['seconds']:.0f}", *values, *gaps)
             results.append(found)
     row("*floor*", "", "", "", *(f"*{score['floor']:.4g}*" for score in results[0]["scores"]), "", "", "*0*")
