@@ -17,6 +17,7 @@ import json
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from evolvent.trainer import Trainer
 
 NUM_TIMED, NUM_SAMPLES = 20, 1000
 OPTIONS = ("0", "0.3", "adaptive")
-FAR, NEAR = ("frechet", "kernel"), ("memorised-share",)
+FAR, NEAR = ("frechet", "kernel"), ("memorisation",)
 FEATURES: dict[tuple, torch.Tensor] = {}
 
 
@@ -55,7 +56,7 @@ def steps_that_fit(recipe: str, seconds: float) -> int:
     return max(NUM_TIMED, round(seconds / (time.process_time() - begun) * NUM_TIMED))
 
 
-def run(cell: tuple[int, str], recipe: str, num_steps: int, out: Path) -> dict:
+def run(cell: tuple[int, str], *, recipe: str, num_steps: int, out: Path) -> dict:
     torch.set_num_threads(1)
     num_images, augment = cell
     trainer, begun = build(recipe, augment, num_images, num_steps), time.process_time()
@@ -72,7 +73,7 @@ def judged(trainer: Trainer, samples: torch.Tensor, recipe: str) -> dict:
     experiment = RECIPES[recipe]()
     every, held_out, seen = experiment.data().pixels, experiment.held_out().pixels, trainer.data.pixels
     scores = judge_images(samples, held_out, every, measures=FAR, remember=remembered)
-    scores += judge_images(samples, held_out, seen, measures=NEAR, remember=remembered)
+    scores += judge_images(samples, held_out, seen, measures=NEAR, remember=remembered)[-1:]  # the share
     at_samples, at_held_out, at_seen = (
         potentials(trainer, p) for p in (samples, held_out, seen[:NUM_SAMPLES])
     )
@@ -112,12 +113,22 @@ def main() -> None:
     torch.set_num_threads(1)
     steps = arguments.num_steps or steps_that_fit(arguments.recipe, 60 * arguments.minutes)
     print(f"{describe()}; {steps:,} steps each\n", flush=True)
-    header("digits", "augment", "p at the end", "s", *FAR, *NEAR, "to train", "to held-out", "told apart")
+    header(
+        "digits",
+        "augment",
+        "p at the end",
+        "s",
+        *FAR,
+        "memorised-share",
+        "to train",
+        "to held-out",
+        "told apart",
+    )
     cells, results = list(product(arguments.num_images, arguments.augment)), []
     with ProcessPoolExecutor(arguments.workers) as pool:
-        futures = [pool.submit(run, cell, arguments.recipe, steps, arguments.out) for cell in cells]
-        for future in futures:
-            found = future.result()
+        for found in pool.map(
+            partial(run, recipe=arguments.recipe, num_steps=steps, out=arguments.out), cells
+        ):
             values = [f"{score['value']:.4g}" for score in found["scores"]]
             gaps = [f"{found[name]:.3g}" for name in ("to train", "to held-out", "told apart")]
             counts = f"{found['images']:,}", found["augment"], f"{found['p']:.2f}"
