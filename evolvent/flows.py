@@ -45,6 +45,8 @@ class Cost(NamedTuple):
     """Standard deviation of Φ(particle) − Φ(data) over the batch: 0 under a flat energy alone."""
     kinetic: Scalar
     """mean ‖∇Φ‖² over both ends of the action; 0 under the KL flow, which does not look at it."""
+    separation: Scalar
+    """mean sign(Φ(particle) − Φ(data)) over pairs: 1 when every particle lies above its datum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +63,9 @@ class KL:
         # One pass over both: the score has no layer that mixes the points of a batch.
         at_data, at_particles = energy.potential(torch.cat([data, evolution.end])).chunk(2)
         gaps = (at_particles - at_data).detach()
-        spread = gaps.std(correction=0)
-        return Cost(self.contrast(at_data - at_particles), gaps.mean(), spread, torch.zeros_like(spread))
+        loss = self.contrast(at_data - at_particles)
+        spread, separation = gaps.std(correction=0), gaps.sign().mean()
+        return Cost(loss, gaps.mean(), spread, torch.zeros_like(spread), separation)
 
 
 @dataclass(frozen=True, kw_only=True)

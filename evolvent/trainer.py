@@ -202,10 +202,12 @@ class Trainer:
             prefix = f"{name}." if name else ""
             for buffer in getattr(module, "shards", ()):
                 self.shards[prefix + buffer] = len(getattr(module, buffer))
-        if self.schedule.captured and self.device.type == "cuda" and (self.shards or norms(self.learner)):
+        exchanging = any(getattr(module, "exchanges", False) for module in self.learner.modules())
+        waits = exchanging or self.shards or norms(self.learner)
+        if self.schedule.captured and self.device.type == "cuda" and waits:
             raise ValueError(
-                "a CUDA graph cannot wait for other processes, and this learner exchanges particles or batch"
-                " statistics within a step: give --captured false, or train in one process"
+                "a CUDA graph cannot wait for other processes, and this learner exchanges particles, statistics"
+                " or an adaptive augmentation within a step: give --captured false, or train in one process"
             )
         self.ranks.greatest(0)  # who failed on the way here is missed by gloo at once, by NCCL late
         self.ranks.copy_first([*self.learner.parameters(), *self.learner.buffers()])

@@ -8,6 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from evolvent.augmentation import AdaptiveAugmentation
 from evolvent.conditional import Conditional
 from evolvent.data import from_array
 from evolvent.dynamics import MALA, Langevin
@@ -78,10 +79,12 @@ def energy(size=8):
     return Energy(PlainScore(size, width=4), Uniform((1, size, size)))
 
 
-def ggcn(loss, **training):
+def ggcn(loss, augmentation=None, **training):
     mapping = PlainMapping(8, num_hidden=4, width=4)
     flow = JKO(tau=0.1, ends="data", share=0.5, contrast=logistic)
-    return GGCN(energy(), mapping, flow=flow, mapping_loss=loss, training=training, sampling=training)
+    learner = GGCN(energy(), mapping, flow=flow, mapping_loss=loss, training=training, sampling=training)
+    learner.augmentation = augmentation
+    return learner
 
 
 def multigrid():
@@ -110,6 +113,7 @@ LEARNERS = {
     "ggcn": lambda: ggcn(Cooperative(), hidden=CHAIN, image=CHAIN),
     "by class": conditional,
     "amortised": lambda: ggcn(Adversarial(logistic)),
+    "augmented": lambda: ggcn(Adversarial(logistic), AdaptiveAugmentation(num_images=100), image=CHAIN),
     "multigrid": multigrid,
 }
 

@@ -17,6 +17,7 @@ LAYERS = [
     {"compiled"},
     {"dynamics"},
     {"particles", "flows"},
+    {"augmentation"},
     {"learners", "signs", "guard"},
     {"trainer"},
     {"files", "sealed", "pictures", "sampling", "circumstances", "stopping"},

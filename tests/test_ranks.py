@@ -8,6 +8,7 @@ from forked import needs_fork, together
 from tiny import trainer as tiny_trainer
 from torch import nn
 
+from evolvent.augmentation import AdaptiveAugmentation
 from evolvent.conditional import Conditional
 from evolvent.data.toys import Ring
 from evolvent.dynamics import MALA, Langevin
@@ -56,13 +57,14 @@ def on_plane(kind, particles=Persistent, chain=CHAIN, **flow):
     return kind(energy, born, chain, **flow), Ring()
 
 
-def ggcn(mapping_loss, **training):
+def ggcn(mapping_loss, augmentation=None, **training):
     energy = Energy(PlainScore(8, width=8), Uniform((1, 8, 8)))
     mapping = PlainMapping(8, num_hidden=4, width=8)
     flow = JKO(tau=0.1, ends="data", contrast=logistic)
     learner = GGCN(
         energy, mapping, flow=flow, mapping_loss=mapping_loss, training=training, sampling=training
     )
+    learner.augmentation = augmentation
     return learner, Grey()
 
 
@@ -93,6 +95,7 @@ LEARNERS = {
     "gcn afresh, mala": partial(on_plane, GCN, Fresh, MALA(0.05, 3)),
     "wgcn with a bank": partial(on_plane, WGCN, flow=JKO(tau=0.1, ends="data", share=0.5)),
     "ggcn, batch norm": partial(ggcn, Adversarial()),
+    "ggcn, augmented": lambda: ggcn(Adversarial(), AdaptiveAugmentation(num_images=100, target=0.1)),
     "cooperative, batch norm, chains": partial(
         ggcn, Cooperative(), hidden=Langevin(0.01, 2), image=Langevin(0.01, 2)
     ),

@@ -10,6 +10,7 @@ The model is p(x | y) for every y. It knows nothing of how frequent classes are;
 import torch
 from torch import nn
 
+from evolvent.augmentation import Augmentation
 from evolvent.conditional import Conditional
 from evolvent.dynamics import Dynamics, Evolution
 from evolvent.flows import KL
@@ -33,9 +34,11 @@ class ConditionalGGCN(GGCN):
         training: dict[str, Dynamics],
         sampling: dict[str, Dynamics],
         beta: float = 1.0,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__(
-            energy, mapping, flow=flow, mapping_loss=mapping_loss, training=training, sampling=sampling, beta=beta
+            energy, mapping, flow=flow, mapping_loss=mapping_loss, training=training, sampling=sampling, beta=beta,
+            augmentation=augmentation,
         )  # fmt: skip
         if energy.net.num_classes != mapping.num_classes:
             raise ValueError(

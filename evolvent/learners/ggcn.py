@@ -11,6 +11,7 @@ same particles in the same step.
 
 from torch import nn
 
+from evolvent.augmentation import Augmentation
 from evolvent.dynamics import Dynamics, Evolution, at_rest
 from evolvent.energy import Energy
 from evolvent.flows import KL
@@ -32,6 +33,7 @@ class GGCN(nn.Module):
         adversarial learning: no chain at all.
     sampling: the stages run by `sample`.
     beta: weight of the learned potential in hidden space.
+    augmentation: of data and particles in both losses, and nowhere else; None leaves them as they are.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class GGCN(nn.Module):
         training: dict[str, Dynamics],
         sampling: dict[str, Dynamics],
         beta: float = 1.0,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         require_stages(training | sampling, STAGES)
@@ -52,6 +55,7 @@ class GGCN(nn.Module):
                 "a cooperative mapping follows evolved particles: give at least one stage of training"
             )
         self.energy, self.mapping, self.flow, self.mapping_loss = energy, mapping, flow, mapping_loss
+        self.augmentation = augmentation
         self.hidden = Gaussian((mapping.num_hidden,))
         self.evolution_in_training, self.stages, self.beta = training, sampling, beta
 
@@ -63,9 +67,13 @@ class GGCN(nn.Module):
         """One update of both nets, from particles that are born of `hidden`."""
         births = self.mapping(hidden)
         evolution = self.evolve(hidden, births, noise)
-        cost = self.flow(self.energy, data, evolution)
-        losses = {"energy": cost.loss, "mapping": self.mapping_loss(self.energy, data, births, evolution)}
-        return Update(losses, evolution.end, vital_signs(self.energy, data, evolution, cost))
+        energy = self.augmentation.over(self.energy, noise) if self.augmentation else self.energy
+        cost = self.flow(energy, data, evolution)
+        losses = {"energy": cost.loss, "mapping": self.mapping_loss(energy, data, births, evolution)}
+        signs = vital_signs(self.energy, data, evolution, cost)
+        if self.augmentation:
+            signs |= self.augmentation.follow(cost, len(data))
+        return Update(losses, evolution.end, signs)
 
     def evolve(self, hidden: Hidden, births: Points, noise: Noise) -> Evolution:
         """The stages of training, one record from birth to end."""

@@ -12,6 +12,7 @@ from typing import Literal
 
 from torch import nn
 
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
@@ -49,6 +50,7 @@ def cifar10_amortized(
     tau: float = 0.04,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
+    augment: Augment = 0.0,
     captured: bool = True,
     labels: bool = False,
     num_classes: int = 10,
@@ -60,7 +62,9 @@ def cifar10_amortized(
         num_classes: in the labels of `data`.
     """
     known = num_classes if labels else None
-    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={}, size=size, num_classes=known)
+    learner = ggcn(
+        width, mapping_width, num_hidden, tau=tau, training={}, size=size, augment=augment, num_classes=known
+    )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
     return on_cifar10(learner, data, size, clocks, num_classes=known)
@@ -81,6 +85,7 @@ def cifar10_ggcn(
     chain_steps: int = 2,
     chain_step_size: float = 0.02,
     noise: float = 0.001,
+    augment: Augment = 0.0,
     captured: bool = True,
     labels: bool = False,
     num_classes: int = 10,
@@ -94,7 +99,14 @@ def cifar10_ggcn(
     known = num_classes if labels else None
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = ggcn(
-        width, mapping_width, num_hidden, tau=tau, training={"image": image}, size=size, num_classes=known
+        width,
+        mapping_width,
+        num_hidden,
+        tau=tau,
+        training={"image": image},
+        size=size,
+        augment=augment,
+        num_classes=known,
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
@@ -207,6 +219,7 @@ def ggcn(
     *,
     tau: float,
     training: dict[str, Dynamics],
+    augment: Augment,
     size: int = SIZE,
     num_classes: int | None = None,
 ) -> GGCN:
@@ -221,6 +234,7 @@ def ggcn(
         training=training,
         sampling={"hidden": Langevin(0.05, 100)} | training,
         beta=2.0,
+        augmentation=augmentation(augment, num_images=500_000),
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal
 
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
 from evolvent.dynamics import Dynamics, Langevin
@@ -78,6 +79,7 @@ def digits(
     chain_step_size: float = 0.2,
     noise: float = 0.001,
     beta: float = 1.0,
+    augment: Augment = 0.0,
     labels: bool = False,
 ) -> Experiment:
     """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space.
@@ -87,7 +89,7 @@ def digits(
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = adversarial_ggcn(
-        width, num_hidden, tau=tau, beta=beta, training={"image": image}, labels=labels
+        width, num_hidden, tau=tau, beta=beta, training={"image": image}, labels=labels, augment=augment
     )
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
     return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
@@ -107,6 +109,7 @@ def digits_adversarial(
     lr: float = 6e-3,
     mapping_lr: float = 3e-3,
     beta: float = 1.0,
+    augment: Augment = 0.0,
     labels: bool = False,
 ) -> Experiment:
     """The mapping descends the energy that learns from its births; evolution is an option of sampling.
@@ -114,7 +117,9 @@ def digits_adversarial(
     Args:
         labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
     """
-    learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={}, labels=labels)
+    learner = adversarial_ggcn(
+        width, num_hidden, tau=tau, beta=beta, training={}, labels=labels, augment=augment
+    )
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
     return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
 
@@ -126,6 +131,7 @@ def adversarial_ggcn(
     tau: float,
     beta: float,
     training: dict[str, Dynamics],
+    augment: Augment,
     labels: bool,
 ) -> GGCN:
     return ggcn_of(
@@ -138,6 +144,7 @@ def adversarial_ggcn(
         training=training,
         sampling={"hidden": Langevin(0.05, 50)} | training,
         beta=beta,
+        augmentation=augmentation(augment),
     )
 
 

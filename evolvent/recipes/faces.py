@@ -1,5 +1,6 @@
 """Faces at 64 px, for one GPU. `data` is a folder, a ZIP, an .npz or a named set of aligned faces."""
 
+from evolvent.augmentation import Augment
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
@@ -31,11 +32,14 @@ def faces64_ggcn(
     chain_steps: int = 2,
     chain_step_size: float = 0.02,
     noise: float = 0.001,
+    augment: Augment = 0.0,
     captured: bool = True,
 ) -> Experiment:
     """`cifar10-ggcn` at 64 px; a tenth of the faces is held out."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    learner = ggcn(width, mapping_width, num_hidden, tau=tau, training={"image": image}, size=SIZE)
+    learner = ggcn(
+        width, mapping_width, num_hidden, tau=tau, training={"image": image}, augment=augment, size=SIZE
+    )
 
     def part(which: int) -> Images | Stream:
         every = load(data, size=SIZE, channels=3, flip=True)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
@@ -32,6 +33,7 @@ def images(
     tau: float = 0.4,
     lr: float = 1e-3,
     mapping_lr: float = 5e-4,
+    augment: Augment = 0.0,
     labels: bool = False,
     num_classes: int = 10,
 ) -> Experiment:
@@ -42,6 +44,7 @@ def images(
         size: of the square images in px: 8, 16, 32, 64 or 128.
         channels: 1 for grey, 3 for RGB.
         flip: mirror half of the images left to right.
+        augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
@@ -54,6 +57,7 @@ def images(
         mapping_loss=Adversarial(logistic),
         training={},
         sampling={"hidden": Langevin(0.05, 50)},
+        augmentation=augmentation(augment),
     )
 
     def part(which: int) -> Images | Stream:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from evolvent.augmentation import Augmentation
 from evolvent.conditional import Conditional
 from evolvent.dynamics import Dynamics
 from evolvent.energy import Energy
@@ -25,6 +26,7 @@ def ggcn_of(
     training: dict[str, Dynamics],
     sampling: dict[str, Dynamics],
     beta: float = 1.0,
+    augmentation: Augmentation | None = None,
 ) -> GGCN:
     """ConditionalGGCN of so many classes, GGCN for None; `mapping_of(num_hidden=…)` makes the mapping of its codes."""
     if num_classes is None:
@@ -33,5 +35,6 @@ def ggcn_of(
         energy = Conditional(Projection(energy.net, num_classes), energy.reference)
         model, mapping = ConditionalGGCN, ByClass(mapping_of(num_hidden=2 * num_hidden), num_classes)
     return model(
-        energy, mapping, flow=flow, mapping_loss=mapping_loss, training=training, sampling=sampling, beta=beta
+        energy, mapping, flow=flow, mapping_loss=mapping_loss, training=training, sampling=sampling, beta=beta,
+        augmentation=augmentation,
     )  # fmt: skip

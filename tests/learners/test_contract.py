@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from evolvent.augmentation import AdaptiveAugmentation
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, logistic
@@ -35,7 +36,7 @@ def gcn(kind=GCN, particles=Fresh, dynamics=CHAIN, **flow):
     return kind(e, born, dynamics, **flow)
 
 
-def ggcn(mapping_loss, flow=None, **training):
+def ggcn(mapping_loss, flow=None, *, augmentation=None, **training):
     return GGCN(
         energy(Uniform),
         PlainMapping(8, num_hidden=4, width=8),
@@ -43,6 +44,7 @@ def ggcn(mapping_loss, flow=None, **training):
         mapping_loss=mapping_loss,
         training=training,
         sampling=training,
+        augmentation=augmentation,
     )
 
 
@@ -71,6 +73,7 @@ LEARNERS = {
     "hidden-then-image": lambda: ggcn(Adversarial(), hidden=Langevin(0.05, 2), image=CHAIN),
     "adversarial-linear": lambda: ggcn(Adversarial()),
     "adversarial-logistic": lambda: ggcn(Adversarial(logistic), JKO(contrast=logistic, tau=0.1, ends="data")),
+    "augmented": lambda: ggcn(Adversarial(logistic), augmentation=AdaptiveAugmentation(num_images=100)),
     "multigrid-cooperative": lambda: multigrid(Cooperative()),
     "multigrid-adversarial": lambda: multigrid(Adversarial()),
     "frame": frame,
