@@ -63,19 +63,22 @@ class Flat(Energy):
         return x.new_zeros(len(x)), torch.zeros_like(x)
 
 
-def run_compiled(dynamics: Any, energy: Energy, state: Any, noise: Noise, *, light: bool) -> Any:
-    """The state after all moves of the chain. ValueError where the machine or the net cannot be compiled for.
+def run_compiled(
+    dynamics: Any, energy: Energy, state: Any, noise: Noise, *, light: bool
+) -> tuple[Any, PerPoint]:
+    """As `Dynamics.run` over all moves of the chain. ValueError where the machine or the net cannot be compiled for.
 
     light: whether the energy's calls cost more than its arithmetic (`Energy.load`).
     """
     draws = draws_of_a_move(dynamics, energy, state)
     step_sizes = torch.tensor(dynamics.step_sizes(), device=state.x.device)
-    run = graph()
+    run, energies = graph(), []
     with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=MAX_GRAPHS):
         for sizes in step_sizes.split(MOVES_OF_A_LIGHT_ENERGY if light else 1):
             drawn = [getattr(noise, kind)(*shape) for kind, shape in draws * len(sizes)]
-            state = _in_words(run, dynamics, energy, state, drawn, sizes)
-    return state
+            state, first = _in_words(run, dynamics, energy, state, drawn, sizes)
+            energies = energies or [first]
+    return state, energies[0]
 
 
 def draws_of_a_move(dynamics: Any, energy: Energy, state: Any) -> list[Call]:
@@ -91,7 +94,9 @@ def graph() -> Callable:
     return torch.compile(moves, fullgraph=True, dynamic=False)
 
 
-def moves(dynamics: Any, energy: Energy, state: Any, drawn: list[Tensor], step_sizes: Tensor) -> Any:
+def moves(
+    dynamics: Any, energy: Energy, state: Any, drawn: list[Tensor], step_sizes: Tensor
+) -> tuple[Any, PerPoint]:
     return dynamics.run(energy, state, Script(drawn), step_sizes.unbind())
 
 

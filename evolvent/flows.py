@@ -39,12 +39,21 @@ class Cost(NamedTuple):
     """The loss of one update and the numbers that tell how it fares."""
 
     loss: Scalar
-    energy_gap: Scalar
-    """mean Φ(particles) − mean Φ(data): 0 when the energy no longer tells them apart."""
-    gap_spread: Scalar
-    """Standard deviation of Φ(particle) − Φ(data) over the batch: 0 under a flat energy alone."""
+    at_data: PerPoint
+    """Φ(data), cut from the graph; and so at the particles."""
+    at_particles: PerPoint
     kinetic: Scalar
     """mean ‖∇Φ‖² over both ends of the action; 0 under the KL flow, which does not look at it."""
+
+    @property
+    def energy_gap(self) -> Scalar:
+        """mean Φ(particles) − mean Φ(data): 0 when the energy no longer tells them apart."""
+        return (self.at_particles - self.at_data).mean()
+
+    @property
+    def gap_spread(self) -> Scalar:
+        """Standard deviation of Φ(particle) − Φ(data) over the batch: 0 under a flat energy alone."""
+        return (self.at_particles - self.at_data).std(correction=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +69,8 @@ class KL:
             )
         # One pass over both: the score has no layer that mixes the points of a batch.
         at_data, at_particles = energy.potential(torch.cat([data, evolution.end])).chunk(2)
-        gaps = (at_particles - at_data).detach()
-        spread = gaps.std(correction=0)
-        return Cost(self.contrast(at_data - at_particles), gaps.mean(), spread, torch.zeros_like(spread))
+        loss = self.contrast(at_data - at_particles)
+        return Cost(loss, at_data.detach(), at_particles.detach(), torch.zeros_like(loss.detach()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,13 +38,14 @@ def vital_signs(energy: Energy, data: Points, evolution: Evolution, cost: Cost) 
     Only the force on the data is computed for this, on an eighth of them.
     """
     some_data = data[: max(1, len(data) // 8)]
+    end_energy = cost.at_particles + energy.reference.energy(evolution.end)
     lowest, highest = evolution.end.aminmax()
     return {
         "energy_gap": cost.energy_gap,
         "gap_spread": cost.gap_spread,
         "force_norm": evolution.force_norm.mean(),
         "data_force_norm": squared_norm(energy.force(some_data)).sqrt().mean(),
-        "energy_drop": evolution.energy_drop.mean(),
+        "energy_drop": evolution.energy_drop(end_energy).mean(),
         "kinetic": cost.kinetic,
         "distance": evolution.distance.mean(),
         "acceptance": evolution.acceptance,
