@@ -61,7 +61,7 @@ class GGCN(nn.Module):
         births = self.mapping(hidden)
         evolution = self.evolve(hidden, births, noise)
         cost = self.flow(self.energy, data, evolution)
-        losses = {"energy": cost.loss, "mapping": self.mapping_loss(self.energy, data, births, evolution)}
+        losses = {"energy": cost.loss, "mapping": self.mapping_loss(self.energy, births, evolution, cost)}
         return Update(losses, evolution.end, vital_signs(self.energy, data, evolution, cost))
 
     def evolve(self, hidden: Hidden, births: Points, noise: Noise) -> Evolution:
