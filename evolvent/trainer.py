@@ -22,8 +22,11 @@ from torch import nn
 
 from evolvent.guard import Guard
 from evolvent.learners.update import Update
+from evolvent.machine import computes_bfloat16
 from evolvent.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.signs import Signs
+
+Precision = Literal["float32", "bfloat16"]
 
 Source = nn.Module
 """Data: `draw(num) -> Points` on the module's device, and `event_shape`."""
@@ -53,7 +56,8 @@ class Schedule:
 
     decay_from: the share of the run after which learning rates fall linearly to zero; 1 never.
     averaging: decay of the exponential moving average of the weights, per step (shorter in the first steps).
-    precision: of the forward pass on a GPU, float32 or bfloat16 (autocast); CPUs run float32.
+    precision: of the forward pass, float32 or bfloat16 (autocast); a CPU that has no instructions for bfloat16 runs
+        float32.
     captured: on a GPU, record the forward and backward passes once as a CUDA graph and replay it every step: no
         Python, no launches one by one. An update's tensors are then overwritten by the next update.
     sampling_batch_size: how many points are drawn at once; a sample is bitwise the same at the same number.
@@ -66,7 +70,7 @@ class Schedule:
     adam: dict[str, Adam]
     decay_from: float = 0.5
     averaging: float = 0.999
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     captured: bool = False
     sampling_batch_size: int = 64
     log_every: int = 20
@@ -183,7 +187,7 @@ class Trainer:
     def _draw_and_differentiate(self) -> Update:
         """Draw data, ask the learner, leave the gradient of every loss in the submodule that it names."""
         self.learner.zero_grad()
-        bfloat16 = self.schedule.precision == "bfloat16" and self.device.type == "cuda"
+        bfloat16 = self.schedule.precision == "bfloat16" and computes_bfloat16(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16), self.ranks.sharing():
             update = self.learner(self.ranks.rows(self.data.draw(self.schedule.batch_size)))
         norms = {}

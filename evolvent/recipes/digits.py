@@ -24,7 +24,7 @@ from evolvent.nets.score import PlainScore
 from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Experiment, Schedule
+from evolvent.trainer import Adam, Experiment, Precision, Schedule
 
 SIZE = 32
 NUM_HELD_OUT = 1000
@@ -72,12 +72,13 @@ def digits(
     chain_step_size: float = 0.2,
     noise: float = 0.001,
     beta: float = 1.0,
+    precision: Precision = "float32",
 ) -> Experiment:
     """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={"image": image})
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam, precision=precision))
 
 
 @recipe(
@@ -94,11 +95,12 @@ def digits_adversarial(
     lr: float = 6e-3,
     mapping_lr: float = 3e-3,
     beta: float = 1.0,
+    precision: Precision = "float32",
 ) -> Experiment:
     """The mapping descends the energy that learns from its births; evolution is an option of sampling."""
     learner = adversarial_ggcn(width, num_hidden, tau=tau, beta=beta, training={})
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam, precision=precision))
 
 
 def adversarial_ggcn(
@@ -131,6 +133,7 @@ def digits_cooperative(
     chain_steps: int = 5,
     chain_step_size: float = 0.1,
     noise: float = 0.001,
+    precision: Precision = "float32",
 ) -> Experiment:
     """L_φ = mean ‖g(z) − x^L‖² with a few steps of evolution in image space."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
@@ -143,7 +146,7 @@ def digits_cooperative(
         sampling={"image": image},
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr, betas=(0.5, 0.95))}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam, precision=precision))
 
 
 @recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4, score="kernel .12, real .000")
@@ -158,6 +161,7 @@ def digits_gcn(
     num_slots: int = 500,
     rebirth: float = 0.05,
     sampling_steps: int = 600,
+    precision: Precision = "float32",
 ) -> Experiment:
     """Maximum likelihood with a bank of chains that start from uniform noise.
 
@@ -167,7 +171,8 @@ def digits_gcn(
     chain = noisy_descent(chain_step_size, chain_steps, noise)
     bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
     learner = GCN(energy, bank, chain, sampling=lengthened(chain, sampling_steps))
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
+    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
+    return on_digits(learner, schedule=schedule)
 
 
 @recipe(
@@ -188,6 +193,7 @@ def digits_wgcn(
     sampling_steps: int = 600,
     tau: float = 0.2,
     ends: Literal["path", "data"] = "data",
+    precision: Precision = "float32",
 ) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
     energy = energy_of(width)
@@ -195,7 +201,8 @@ def digits_wgcn(
     bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
     flow = JKO(tau=tau, ends=ends, share=0.25)
     learner = WGCN(energy, bank, chain, flow=flow, sampling=lengthened(chain, sampling_steps))
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
+    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
+    return on_digits(learner, schedule=schedule)
 
 
 def lengthened(chain: Langevin, num_steps: int) -> Langevin:
@@ -219,6 +226,7 @@ def digits_multigrid(
     chain_steps: int = 2,
     chain_step_size: float = 0.1,
     noise: float = 0.001,
+    precision: Precision = "float32",
 ) -> Experiment:
     """Particles climb from a hidden point to the image, evolving on every grid."""
     sizes = (4, 16, SIZE)
@@ -232,4 +240,4 @@ def digits_multigrid(
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam, precision=precision))

@@ -13,7 +13,7 @@ from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Experiment, Schedule
+from evolvent.trainer import Adam, Experiment, Precision, Schedule
 
 
 @recipe(shows="amortised GGCN on your own folder of pictures or array", minutes=10)
@@ -30,6 +30,7 @@ def images(
     tau: float = 0.4,
     lr: float = 1e-3,
     mapping_lr: float = 5e-4,
+    precision: Precision = "float32",
 ) -> Experiment:
     """The digits' method on what `data` names; a tenth of the images is held out for `evolvent evaluate`.
 
@@ -38,6 +39,7 @@ def images(
         size: of the square images in px: 8, 16, 32, 64 or 128.
         channels: 1 for grey, 3 for RGB.
         flip: mirror half of the images left to right.
+        precision: bfloat16 is faster where the machine has instructions for it.
     """
     learner = GGCN(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
@@ -57,5 +59,6 @@ def images(
             )
         return every.split(max(MIN_IMAGES, len(every) // 10))[which]
 
-    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
+    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
+    schedule = Schedule(num_steps, batch_size, adam, precision=precision)
     return Experiment(learner, lambda: part(0), schedule, held_out=lambda: part(1), judge=judge_images)
