@@ -109,8 +109,8 @@ class Dynamics:
 
     def begin(self, energy: Energy, x: Points, rows: int | None) -> State:
         """The state of a chain that has not moved."""
-        zeros = x.new_zeros(len(x))
-        return State(x, Felt(zeros, torch.zeros_like(x)), zeros, rows)
+        nothing = Felt(x.new_zeros(len(x)), torch.zeros_like(x))
+        return State(x, nothing, refused=x.new_zeros(len(x)), rows=rows)
 
     def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
         """Feel, then move: an unadjusted dynamics takes every proposal, and as many forces as moves."""
