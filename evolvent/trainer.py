@@ -20,6 +20,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from evolvent.adam import FusedAdam
 from evolvent.guard import Guard
 from evolvent.learners.update import Update
 from evolvent.machine import computes_bfloat16
@@ -157,7 +158,7 @@ class Trainer:
             if schedule.captured:
                 self._differentiate = Captured(self._draw_and_differentiate)
         self.optimisers = {
-            name: torch.optim.Adam(parameters_of(learner, name), lr=adam.lr, betas=adam.betas, fused=True)
+            name: FusedAdam(parameters_of(learner, name), lr=adam.lr, betas=adam.betas)
             for name, adam in schedule.adam.items()
         }
 
@@ -177,7 +178,7 @@ class Trainer:
             update = self._agree(update)
         for name, optimiser in self.optimisers.items():
             lr = self.schedule.adam[name].lr * self.schedule.lr_factor(self.step)
-            optimiser.param_groups[0]["lr"] = lr * self.lr_scale
+            optimiser.lr = lr * self.lr_scale
             optimiser.step()
         self.step += 1
         self._average()
@@ -261,9 +262,6 @@ class Trainer:
             module.load_state_dict(saved | {name: self.ranks.rows(saved[name]) for name in self.shards})
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
-            for parameter, moments in optimiser.state.items():
-                if any(m.dim() and m.shape != parameter.shape for m in moments.values()):
-                    raise ValueError(f'the optimiser of "{name}" remembers parameters of another shape')
 
 
 class Captured:

@@ -17,7 +17,7 @@ LAYERS = [
     {"compiled"},
     {"dynamics"},
     {"particles", "flows"},
-    {"learners", "signs", "guard"},
+    {"learners", "signs", "guard", "adam"},
     {"trainer"},
     {"files", "sealed", "pictures", "sampling", "circumstances"},
     {"runs"},
