@@ -12,6 +12,7 @@ import argparse
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -101,6 +102,8 @@ CASES = {
     "w-GCN, share 1/4": lambda: ours(digits_wgcn, share=0.25),
     "GGCN (2 steps)": lambda: ours(digits),
     "amortised (no chain)": lambda: ours(digits_adversarial),
+    "GCN, bfloat16": lambda: ours(partial(digits_gcn, precision="bfloat16")),
+    "GGCN, bfloat16": lambda: ours(partial(digits, precision="bfloat16")),
     "ebmkit CD, persistent": lambda: ebmkit(plain),
     "TorchEBM CD, persistent": lambda: torchebm(plain),
     "GCN, residual score": lambda: ours(digits_gcn, residual),

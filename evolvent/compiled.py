@@ -5,6 +5,7 @@ those of the eager chain up to rounding, whatever the noise; and a graph holds a
 the time to compile grows with the length of the chain.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -16,8 +17,8 @@ from evolvent.energy import Energy
 from evolvent.noise import Noise
 from evolvent.shapes import PerPoint, Points
 
-MOVES_OF_A_LIGHT_ENERGY = 10
-"""In one graph; where a force is arithmetic and not calls, one move is enough."""
+MOVES_OF_A_LIGHT_ENERGY = 25
+"""In one graph at most; where a force is arithmetic and not calls, one move is enough."""
 MAX_GRAPHS = 64
 """Kept at once, for the shapes, nets and settings that one process runs."""
 
@@ -63,19 +64,23 @@ class Flat(Energy):
         return x.new_zeros(len(x)), torch.zeros_like(x)
 
 
-def run_compiled(dynamics: Any, energy: Energy, state: Any, noise: Noise, *, light: bool) -> Any:
-    """The state after all moves of the chain. ValueError where the machine or the net cannot be compiled for.
+def run_compiled(
+    dynamics: Any, energy: Energy, state: Any, noise: Noise, *, light: bool
+) -> tuple[Any, PerPoint]:
+    """As `Dynamics.run` over all moves of the chain. ValueError where the machine or the net cannot be compiled for.
 
     light: whether the energy's calls cost more than its arithmetic (`Energy.load`).
     """
     draws = draws_of_a_move(dynamics, energy, state)
     step_sizes = torch.tensor(dynamics.step_sizes(), device=state.x.device)
-    run = graph()
+    num_graphs = math.ceil(len(step_sizes) / (MOVES_OF_A_LIGHT_ENERGY if light else 1))
+    run, energies = graph(), []
     with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=MAX_GRAPHS):
-        for sizes in step_sizes.split(MOVES_OF_A_LIGHT_ENERGY if light else 1):
-            drawn = [getattr(noise, kind)(*shape) for kind, shape in draws * len(sizes)]
-            state = _in_words(run, dynamics, energy, state, drawn, sizes)
-    return state
+        for sizes in step_sizes.chunk(num_graphs):  # of one length, or one graph more is compiled
+            drawn = draw_ahead(noise, draws, len(sizes))
+            state, first = _in_words(run, dynamics, energy, state, drawn, sizes)
+            energies = energies or [first]
+    return state, energies[0]
 
 
 def draws_of_a_move(dynamics: Any, energy: Energy, state: Any) -> list[Call]:
@@ -85,14 +90,25 @@ def draws_of_a_move(dynamics: Any, energy: Energy, state: Any) -> list[Call]:
     return rehearsal.calls
 
 
+def draw_ahead(noise: Noise, draws: list[Call], num_moves: int) -> list[Tensor]:
+    """What so many moves draw, in their order: for every draw of a move, [num_moves, *shape]."""
+    if [kind for kind, _ in draws] == ["normal"]:
+        return [noise.normals(num_moves, *draws[0][1])]
+    drawn = [[getattr(noise, kind)(*shape) for kind, shape in draws] for _ in range(num_moves)]
+    return [torch.stack(each) for each in zip(*drawn, strict=True)]
+
+
 @cache
 def graph() -> Callable:
     """`moves`, compiled for every energy, shape and number of moves that it meets."""
     return torch.compile(moves, fullgraph=True, dynamic=False)
 
 
-def moves(dynamics: Any, energy: Energy, state: Any, drawn: list[Tensor], step_sizes: Tensor) -> Any:
-    return dynamics.run(energy, state, Script(drawn), step_sizes.unbind())
+def moves(
+    dynamics: Any, energy: Energy, state: Any, drawn: list[Tensor], step_sizes: Tensor
+) -> tuple[Any, PerPoint]:
+    script = Script([draw for move in zip(*(each.unbind() for each in drawn), strict=True) for draw in move])
+    return dynamics.run(energy, state, script, step_sizes.unbind())
 
 
 def _in_words(function: Callable, *arguments: Any) -> Any:

@@ -18,8 +18,8 @@ from evolvent.shapes import Labels, PerPoint, Points, apart, carry
 class Conditional(Energy):
     """U(x, y) = Φ(x, y) − log q(x) for a net over labelled points and a reference over points without labels."""
 
-    def forward(self, x: Points) -> PerPoint:
-        return self.potential(x) + self.reference.energy(apart(x)[0])
+    def pull(self, x: Points) -> PerPoint:
+        return self.reference.energy(apart(x)[0])
 
     def given(self, labels: Labels) -> "Given":
         """The energy of points that carry no label, row i of class labels[i]."""

@@ -5,8 +5,8 @@
 The papers write the step as δ²/2 and the noise as δ: h = δ²/2 and T = 1. This is the only place where the two
 conventions meet; everywhere else a step size is h.   [source: Langevin dynamics of FRAME and GCN]
 
-To write another dynamics, subclass `Dynamics` and define `propose`; override `step` as well where a move may be
-refused. `evolve` is inherited.
+To write another dynamics, subclass `Dynamics` and define `propose`; override `begin` and `step` as well where a move
+may be refused. `evolve` is inherited.
 """
 
 import math
@@ -28,37 +28,48 @@ class Evolution(NamedTuple):
 
     start: Points
     end: Points
-    energy_drop: PerPoint
-    """U(start) − U(end), in nats: the energy dissipated by each particle."""
+    start_energy: PerPoint | None
+    """U(start), in nats; None for particles at rest."""
     force_norm: PerPoint
-    """‖∇U‖ at the end; of some of the particles only, where they rest and nothing else needs it."""
+    """‖∇U‖ where the last move began, the last place where a chain needs it; at rest, of some of the particles only."""
     distance: PerPoint
     """‖end − start‖."""
     acceptance: Scalar
     """Share of moves that were accepted, 1 for an unadjusted dynamics."""
 
+    def energy_drop(self, end_energy: PerPoint) -> PerPoint:
+        """U(start) − U(end), in nats: what each particle dissipated. No chain takes U(end), and every flow knows it."""
+        return torch.zeros_like(end_energy) if self.start_energy is None else self.start_energy - end_energy
+
     def since(self, energy: Energy, start: Points) -> "Evolution":
         """The same end, told from an earlier start: the particles moved before this chain took them over."""
         start = start.detach()
         with torch.no_grad():
-            before = energy(start) - energy(self.start)
+            start_energy = energy(start)
         return self._replace(
-            start=start,
-            energy_drop=self.energy_drop + before,
-            distance=squared_norm(self.end - start).sqrt(),
+            start=start, start_energy=start_energy, distance=squared_norm(self.end - start).sqrt()
         )
 
 
-class State(NamedTuple):
-    """What the next step needs of the last."""
+class Felt(NamedTuple):
+    """U and ∇U at the same points."""
 
-    x: Points
     energy: PerPoint
     force: Points
+
+
+class State(NamedTuple):
+    """What the next step needs of the last, and what the record needs of both."""
+
+    x: Points
+    felt: Felt
+    """Where the last move began; zeros before the first."""
     refused: PerPoint
     """How many moves of each particle were refused so far."""
     rows: int | None = None
     """Particles whose force is taken at once (`Energy.load`); None for all."""
+    here: Felt | None = None
+    """At x, of a dynamics that must feel its end before it knows whether it moves."""
 
 
 @dataclass(frozen=True)
@@ -96,32 +107,40 @@ class Dynamics:
         """Where a particle at x that feels ∇U(x) = force goes next."""
         raise NotImplementedError
 
-    def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
-        """One move; an unadjusted dynamics takes every proposal."""
-        x = self.propose(state.x, state.force, noise, step_size)
-        return State(x, *energy.value_and_force(x, rows=state.rows), state.refused, state.rows)
+    def begin(self, energy: Energy, x: Points, rows: int | None) -> State:
+        """The state of a chain that has not moved."""
+        nothing = Felt(x.new_zeros(len(x)), torch.zeros_like(x))
+        return State(x, nothing, refused=x.new_zeros(len(x)), rows=rows)
 
-    def run(self, energy: Energy, state: State, noise: Noise, step_sizes: Sequence[float]) -> State:
-        """One move after the other."""
+    def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
+        """Feel, then move: an unadjusted dynamics takes every proposal, and as many forces as moves."""
+        felt = Felt(*energy.value_and_force(state.x, rows=state.rows))
+        return state._replace(x=self.propose(state.x, felt.force, noise, step_size), felt=felt)
+
+    def run(
+        self, energy: Energy, state: State, noise: Noise, step_sizes: Sequence[float]
+    ) -> tuple[State, PerPoint]:
+        """One move after the other: the state after the last, and U where the first began."""
+        energies = []
         for step_size in step_sizes:
             state = self.step(energy, state, noise, step_size)
-        return state
+            energies = energies or [state.felt.energy]
+        return state, energies[0]
 
     def evolve(self, energy: Energy, x: Points, noise: Noise) -> Evolution:
         """Run the chain from x. No gradient in θ is kept; memory does not grow with the number of steps."""
         start = x.detach()
         rows, light = energy.load(start)
-        value, force = energy.value_and_force(start, rows=rows)
-        first = state = State(start, value, force, torch.zeros_like(value), rows)
+        state = self.begin(energy, start, rows)
         if self.compiled:
-            state = run_compiled(self, energy, state, noise, light=light)
+            state, start_energy = run_compiled(self, energy, state, noise, light=light)
         else:
-            state = self.run(energy, state, noise, self.step_sizes())
+            state, start_energy = self.run(energy, state, noise, self.step_sizes())
         return Evolution(
             start=start,
             end=state.x,
-            energy_drop=first.energy - state.energy,
-            force_norm=squared_norm(state.force).sqrt(),
+            start_energy=start_energy,
+            force_norm=squared_norm(state.felt.force).sqrt(),
             distance=squared_norm(state.x - start).sqrt(),
             acceptance=1 - state.refused.mean() / self.num_steps,
         )
@@ -147,26 +166,28 @@ class MALA(Langevin):
         if self.temperature == 0:
             raise ValueError("MALA needs a temperature above 0: at 0 no law is left invariant (use Langevin)")
 
-    def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
-        new = super().step(energy, state, noise, step_size)
-        log_ratio = (
-            (state.energy - new.energy) / self.temperature
-            + self._log_proposal(new, state, step_size)
-            - self._log_proposal(state, new, step_size)
-        )
-        accept = noise.uniform(len(state.x)).log() < log_ratio
-        rows = accept.view(-1, *[1] * (state.x.dim() - 1))
-        return State(
-            torch.where(rows, new.x, state.x),
-            torch.where(accept, new.energy, state.energy),
-            torch.where(rows, new.force, state.force),
-            state.refused + (~accept).float(),
-            state.rows,
-        )
+    def begin(self, energy: Energy, x: Points, rows: int | None) -> State:
+        here = Felt(*energy.value_and_force(x, rows=rows))
+        return super().begin(energy, x, rows)._replace(here=here)
 
-    def _log_proposal(self, here: State, there: State, step_size: float) -> PerPoint:
-        """log N(there; here − h∇U(here), 2hT), up to the constant that both directions share."""
-        return -squared_norm(there.x - here.x + step_size * here.force) / (4 * step_size * self.temperature)
+    def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
+        x, here = state.x, state.here
+        y = self.propose(x, here.force, noise, step_size)
+        there = Felt(*energy.value_and_force(y, rows=state.rows))
+        log_ratio = (
+            (here.energy - there.energy) / self.temperature
+            + self._log_proposal(y, x, there.force, step_size)
+            - self._log_proposal(x, y, here.force, step_size)
+        )
+        accept = noise.uniform(len(x)).log() < log_ratio
+        rows = accept.view(-1, *[1] * (x.dim() - 1))
+        new = Felt(torch.where(accept, there.energy, here.energy), torch.where(rows, there.force, here.force))
+        refused = state.refused + (~accept).float()
+        return State(torch.where(rows, y, x), here, refused, state.rows, here=new)
+
+    def _log_proposal(self, x: Points, y: Points, force: Points, step_size: float) -> PerPoint:
+        """log N(y; x − h∇U(x), 2hT), up to the constant that both directions share."""
+        return -squared_norm(y - x + step_size * force) / (4 * step_size * self.temperature)
 
 
 def at_rest(energy: Energy, x: Points) -> Evolution:
@@ -177,4 +198,4 @@ def at_rest(energy: Energy, x: Points) -> Evolution:
     x = x.detach()
     few = x[: max(1, len(x) // 8)]
     zeros = x.new_zeros(len(x))
-    return Evolution(x, x, zeros, squared_norm(energy.force(few)).sqrt(), zeros, x.new_ones(()))
+    return Evolution(x, x, None, squared_norm(energy.force(few)).sqrt(), zeros, x.new_ones(()))

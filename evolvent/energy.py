@@ -49,7 +49,11 @@ class Energy(nn.Module):
 
     def forward(self, x: Points) -> PerPoint:
         """U(x) = Φ(x) − log q(x), in nats, up to log Z."""
-        return self.potential(x) + self.reference.energy(x)
+        return self.potential(x) + self.pull(x)
+
+    def pull(self, x: Points) -> PerPoint:
+        """−log q(x), the reference's share of U."""
+        return self.reference.energy(x)
 
     def value_and_force(self, x: Points, *, rows: int | None = None) -> tuple[PerPoint, Points]:
         """U(x) and ∇U(x), both cut from the graph: what a chain needs at every step.

@@ -39,14 +39,26 @@ class Cost(NamedTuple):
     """The loss of one update and the numbers that tell how it fares."""
 
     loss: Scalar
-    energy_gap: Scalar
-    """mean Φ(particles) − mean Φ(data): 0 when the energy no longer tells them apart."""
-    gap_spread: Scalar
-    """Standard deviation of Φ(particle) − Φ(data) over the batch: 0 under a flat energy alone."""
+    at_data: PerPoint
+    """Φ(data), cut from the graph; and so at the particles."""
+    at_particles: PerPoint
     kinetic: Scalar
     """mean ‖∇Φ‖² over both ends of the action; 0 under the KL flow, which does not look at it."""
-    separation: Scalar
-    """mean sign(Φ(particle) − Φ(data)) over pairs: 1 when every particle lies above its datum."""
+
+    @property
+    def energy_gap(self) -> Scalar:
+        """mean Φ(particles) − mean Φ(data): 0 when the energy no longer tells them apart."""
+        return (self.at_particles - self.at_data).mean()
+
+    @property
+    def gap_spread(self) -> Scalar:
+        """Standard deviation of Φ(particle) − Φ(data) over the batch: 0 under a flat energy alone."""
+        return (self.at_particles - self.at_data).std(correction=0)
+
+    @property
+    def separation(self) -> Scalar:
+        """mean sign(Φ(particle) − Φ(data)) over pairs: 1 when every particle lies above its datum."""
+        return (self.at_particles - self.at_data).sign().mean()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +74,8 @@ class KL:
             )
         # One pass over both: the score has no layer that mixes the points of a batch.
         at_data, at_particles = energy.potential(torch.cat([data, evolution.end])).chunk(2)
-        gaps = (at_particles - at_data).detach()
         loss = self.contrast(at_data - at_particles)
-        spread, separation = gaps.std(correction=0), gaps.sign().mean()
-        return Cost(loss, gaps.mean(), spread, torch.zeros_like(spread), separation)
+        return Cost(loss, at_data.detach(), at_particles.detach(), torch.zeros_like(loss.detach()))
 
 
 @dataclass(frozen=True, kw_only=True)

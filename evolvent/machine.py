@@ -2,6 +2,8 @@
 
 import ctypes
 
+import torch
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """As in glibc's malloc.h."""
 LARGEST, LARGEST_OF_OLD = 2**31 - 1, 2**25
@@ -22,3 +24,11 @@ def keep_freed_memory() -> None:
     # Without the first the second would do harm: it ends glibc's own adapting, and every tensor would be mapped anew.
     if mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_THRESHOLD, LARGEST_OF_OLD):
         mallopt(M_TRIM_THRESHOLD, LARGEST)
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 has instructions of its own there: on a GPU, and on a CPU with AVX512-BF16 (as any with AMX).
+
+    Other CPUs emulate it, slower than float32.
+    """
+    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())

@@ -39,6 +39,15 @@ class Noise:
         ranks = shared()
         return ranks.rows(torch.randn(num * ranks.num, *event, device=self.device))
 
+    def normals(self, times: int, num: int, *event: int) -> Float[Tensor, "times num *event"]:
+        """What so many calls of `normal` return, stacked."""
+        blocks = self.device.type == "cpu" and num * math.prod(event) % 16 == 0
+        if type(self) is Noise and blocks and shared().num == 1:
+            return torch.randn(
+                times, num, *event
+            )  # torch fills blocks of 16, one after the other: the same bits
+        return torch.stack([self.normal(num, *event) for _ in range(times)])
+
     def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
         """Uniform on [0, 1), of shape [num, *event]."""
         ranks = shared()
@@ -62,26 +71,31 @@ class ImageNoise(Noise):
         self.images = torch.arange(first, first + num, device=self.device)[:, None]
 
     def normal(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
-        return self._draw(num, event, box_muller)
+        return self._draw(1, num, event, box_muller)[0]
+
+    def normals(self, times: int, num: int, *event: int) -> Float[Tensor, "times num *event"]:
+        return self._draw(times, num, event, box_muller)
 
     def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:
-        return self._draw(num, event, torch.cat)
+        return self._draw(1, num, event, torch.cat)[0]
 
     def uniform_for_all(self, num: int) -> Float[Tensor, " num"]:
         return self.uniform(num)
 
-    def _draw(self, num: int, event: tuple[int, ...], shape_by: Callable) -> Tensor:
+    def _draw(self, times: int, num: int, event: tuple[int, ...], shape_by: Callable) -> Tensor:
+        """The next draws of every image's stream, [times, num, *event]."""
         if num != self.num:
             raise ValueError(f"this noise belongs to {self.num} images and was asked for {num} rows")
         length = math.prod(event)
-        blocks = torch.arange((length + 3) // 4, device=self.device)[None, :].expand(num, -1)
-        counter = [blocks, torch.full_like(blocks, self.draws), self.images & WORD, self.images >> 32]
+        blocks = torch.arange((length + 3) // 4, device=self.device).expand(times, num, -1)
+        draws = torch.arange(self.draws, self.draws + times, device=self.device)[:, None, None]
+        counter = [blocks, draws, self.images & WORD, self.images >> 32]
         words = philox(
             [word.expand_as(blocks) for word in counter], (self.seed & WORD, (self.seed >> 32) & WORD)
         )
-        self.draws += 1
+        self.draws += times
         uniforms = [((word >> 9).float() + 0.5) * 2.0**-23 for word in words]
-        return shape_by(uniforms, dim=1)[:, :length].reshape(num, *event)
+        return shape_by(uniforms, dim=2)[..., :length].reshape(times, num, *event)
 
 
 def box_muller(uniforms: list[Tensor], dim: int) -> Tensor:

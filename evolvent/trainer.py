@@ -20,10 +20,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from evolvent.adam import FusedAdam
 from evolvent.guard import Guard
 from evolvent.learners.update import Update
+from evolvent.machine import computes_bfloat16
 from evolvent.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.signs import Signs
+
+Precision = Literal["float32", "bfloat16"]
 
 Source = nn.Module
 """Data: `draw(num) -> Points` on the module's device, and `event_shape`."""
@@ -53,7 +57,8 @@ class Schedule:
 
     decay_from: the share of the run after which learning rates fall linearly to zero; 1 never.
     averaging: decay of the exponential moving average of the weights, per step (shorter in the first steps).
-    precision: of the forward pass on a GPU, float32 or bfloat16 (autocast); CPUs run float32.
+    precision: of the forward pass, float32 or bfloat16 (autocast); a CPU that has no instructions for bfloat16 runs
+        float32.
     captured: on a GPU, record the forward and backward passes once as a CUDA graph and replay it every step: no
         Python, no launches one by one. An update's tensors are then overwritten by the next update.
     sampling_batch_size: how many points are drawn at once; a sample is bitwise the same at the same number.
@@ -66,7 +71,7 @@ class Schedule:
     adam: dict[str, Adam]
     decay_from: float = 0.5
     averaging: float = 0.999
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     captured: bool = False
     sampling_batch_size: int = 64
     log_every: int = 20
@@ -153,7 +158,7 @@ class Trainer:
             if schedule.captured:
                 self._differentiate = Captured(self._draw_and_differentiate)
         self.optimisers = {
-            name: torch.optim.Adam(parameters_of(learner, name), lr=adam.lr, betas=adam.betas, fused=True)
+            name: FusedAdam(parameters_of(learner, name), lr=adam.lr, betas=adam.betas)
             for name, adam in schedule.adam.items()
         }
 
@@ -173,7 +178,7 @@ class Trainer:
             update = self._agree(update)
         for name, optimiser in self.optimisers.items():
             lr = self.schedule.adam[name].lr * self.schedule.lr_factor(self.step)
-            optimiser.param_groups[0]["lr"] = lr * self.lr_scale
+            optimiser.lr = lr * self.lr_scale
             optimiser.step()
         self.step += 1
         self._average()
@@ -183,7 +188,7 @@ class Trainer:
     def _draw_and_differentiate(self) -> Update:
         """Draw data, ask the learner, leave the gradient of every loss in the submodule that it names."""
         self.learner.zero_grad()
-        bfloat16 = self.schedule.precision == "bfloat16" and self.device.type == "cuda"
+        bfloat16 = self.schedule.precision == "bfloat16" and computes_bfloat16(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16), self.ranks.sharing():
             update = self.learner(self.ranks.rows(self.data.draw(self.schedule.batch_size)))
         norms = {}
@@ -259,9 +264,6 @@ class Trainer:
             module.load_state_dict(saved | {name: self.ranks.rows(saved[name]) for name in self.shards})
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
-            for parameter, moments in optimiser.state.items():
-                if any(m.dim() and m.shape != parameter.shape for m in moments.values()):
-                    raise ValueError(f'the optimiser of "{name}" remembers parameters of another shape')
 
 
 class Captured:

@@ -77,9 +77,11 @@ def test_descent_dissipates_what_the_record_says():
     energy = Energy(PlainScore(8), Gaussian((1, 8, 8)))
     x = torch.randn(3, 1, 8, 8)
     evolution = Langevin(0.01, 5, temperature=0.0).evolve(energy, x, Noise())
-    assert (evolution.energy_drop > 0).all()
-    assert torch.allclose(evolution.energy_drop, (energy(x) - energy(evolution.end)).detach(), rtol=1e-4)
-    assert torch.allclose(evolution.force_norm, energy.force(evolution.end).flatten(1).norm(dim=1))
+    before_the_last = Langevin(0.01, 4, temperature=0.0).evolve(energy, x, Noise()).end
+    drop = evolution.energy_drop(energy(evolution.end).detach())
+    assert (drop > 0).all()
+    assert torch.allclose(drop, (energy(x) - energy(evolution.end)).detach(), rtol=1e-4)
+    assert torch.allclose(evolution.force_norm, energy.force(before_the_last).flatten(1).norm(dim=1))
     assert torch.allclose(evolution.distance, (evolution.end - x).flatten(1).norm(dim=1))
     assert evolution.acceptance == 1
 
@@ -128,10 +130,38 @@ def test_one_particle_does_not_see_its_batch():
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-def test_particles_at_rest_stay_and_still_report_their_force():
+@pytest.mark.parametrize(("chain", "num_forces"), [(Langevin(0.1, 5), 5), (MALA(0.1, 5), 6)])
+def test_a_chain_takes_a_force_a_move_and_one_more_where_the_last_may_be_refused(chain, num_forces):
+    asked = []
+
+    class Counted(Flat):
+        def forward(self, x):
+            asked.append(torch.is_grad_enabled())
+            return super().forward(x)
+
+    energy = Energy(Counted(), Gaussian((1,)))
+    energy.load(torch.randn(4, 1))
+    once = len(asked)
+    chain.evolve(energy, torch.randn(4, 1), Noise())
+    assert len(asked) - 2 * once == num_forces
+
+
+@pytest.mark.parametrize("chain", [Langevin(0.1, 3), MALA(0.5, 3)])
+def test_the_record_tells_the_energy_of_the_start_and_the_force_where_the_last_move_began(chain):
+    x = torch.randn(64, 1)
+    torch.manual_seed(0)
+    evolution = chain.evolve(STANDARD, x, Noise())
+    torch.manual_seed(0)
+    shorter = type(chain)(chain.step_size, 2).evolve(STANDARD, x, Noise())
+    assert torch.equal(evolution.start_energy, STANDARD(x))
+    assert torch.equal(evolution.force_norm, STANDARD.force(shorter.end).flatten(1).norm(dim=1))
+
+
+def test_particles_at_rest_stay_drop_nothing_and_still_report_their_force():
     x = torch.randn(16, 1)
     evolution = at_rest(STANDARD, x)
     assert torch.equal(evolution.end, x)
+    assert (evolution.energy_drop(STANDARD(x) + 1e-6) == 0).all()
     assert torch.allclose(evolution.force_norm, x[:2].abs().flatten())
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"dynamics"},
     {"particles", "flows"},
     {"augmentation"},
-    {"learners", "signs", "guard"},
+    {"learners", "signs", "guard", "adam"},
     {"trainer"},
     {"files", "sealed", "pictures", "sampling", "circumstances", "stopping"},
     {"runs"},

@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,9 +8,10 @@ from evolvent.data.toys import Ring
 from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
 from evolvent.learners.gcn import GCN
+from evolvent.nets.score import PlainScore
 from evolvent.particles import Persistent
 from evolvent.recipes.toys import PlaneScore
-from evolvent.reference import Gaussian
+from evolvent.reference import Gaussian, Uniform
 from evolvent.trainer import Adam, Schedule, Trainer
 
 SCHEDULE = Schedule(20, 16, {"energy": Adam(1e-2)}, averaging=0.9)
@@ -44,6 +46,31 @@ def test_stop_and_resume_equals_straight_on_bitwise():
     run(resumed, 7)
     assert same(straight.learner, resumed.learner)
     assert same(straight.averaged, resumed.averaged)
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_bfloat16_is_computed_where_the_machine_has_instructions_for_it(monkeypatch, able):
+    """Within the rounding of 8 bits through three moves; and energies are float32 in any case."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    torch.manual_seed(0)
+    energy = Energy(PlainScore(8), Uniform((1, 8, 8)))
+    learner = GCN(energy, Persistent(energy.reference, 32), Langevin(0.05, 3))
+
+    def particles(precision):
+        schedule = replace(SCHEDULE, precision=precision)
+        return Trainer(copy.deepcopy(learner), Squares(), schedule).advance().particles
+
+    exact, rounded = particles("float32"), particles("bfloat16")
+    assert torch.equal(exact, rounded) != able
+    assert rounded.dtype == torch.float32
+    assert torch.allclose(exact, rounded, atol=0.01)
+
+
+class Squares(torch.nn.Module):
+    event_shape = (1, 8, 8)
+
+    def draw(self, num):
+        return torch.rand(num, *self.event_shape)
 
 
 def test_seeds_make_different_runs():

@@ -1,20 +1,19 @@
 """Amortised, symmetrical learning: the mapping learns where the particles end up.            [source: the idea]
 
 MCMC is slow, so the top-down net learns from the same particles, in the same step, as the bottom-up net. A mapping
-loss is a callable (energy, data, births, evolution) → scalar, differentiable in φ through the births.   [derived]
+loss is a callable (energy, births, evolution, cost) → scalar, differentiable in φ through the births; cost is what the
+flow made of the same step, Φ(data) in it.                                                                [derived]
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from evolvent.dynamics import Evolution
 from evolvent.energy import Energy, squared_norm
-from evolvent.flows import Contrast, linear
+from evolvent.flows import Contrast, Cost, linear
 from evolvent.shapes import Points, Scalar
 
-MappingLoss = Callable[[Energy, Points, Points, Evolution], Scalar]
+MappingLoss = Callable[[Energy, Points, Evolution, Cost], Scalar]
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Cooperative:
     The coupling through z makes it an upper bound on W₂²(q_φ, ρ_L): g follows the JKO flow.
     """
 
-    def __call__(self, energy: Energy, data: Points, births: Points, evolution: Evolution) -> Scalar:
+    def __call__(self, energy: Energy, births: Points, evolution: Evolution, cost: Cost) -> Scalar:
         return squared_norm(births - evolution.end).mean()
 
 
@@ -38,7 +37,5 @@ class Adversarial:
 
     contrast: Contrast = linear
 
-    def __call__(self, energy: Energy, data: Points, births: Points, evolution: Evolution) -> Scalar:
-        with torch.no_grad():
-            at_data = energy.potential(data)
-        return self.contrast(energy.potential(births) - at_data)
+    def __call__(self, energy: Energy, births: Points, evolution: Evolution, cost: Cost) -> Scalar:
+        return self.contrast(energy.potential(births) - cost.at_data)

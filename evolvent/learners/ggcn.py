@@ -9,6 +9,7 @@ It is GCN with another birthplace and one more loss, the mapping's (`learners.am
 same particles in the same step.
 """
 
+import torch
 from torch import nn
 
 from evolvent.augmentation import Augmentation
@@ -69,11 +70,13 @@ class GGCN(nn.Module):
         evolution = self.evolve(hidden, births, noise)
         energy = self.augmentation.over(self.energy, noise) if self.augmentation else self.energy
         cost = self.flow(energy, data, evolution)
-        losses = {"energy": cost.loss, "mapping": self.mapping_loss(energy, data, births, evolution)}
-        signs = vital_signs(self.energy, data, evolution, cost)
-        if self.augmentation:
-            signs |= self.augmentation.follow(cost, len(data))
-        return Update(losses, evolution.end, signs)
+        losses = {"energy": cost.loss, "mapping": self.mapping_loss(energy, births, evolution, cost)}
+        if not self.augmentation:
+            return Update(losses, evolution.end, vital_signs(self.energy, data, evolution, cost))
+        with torch.no_grad():
+            at_end = self.energy.potential(evolution.end) if self.evolution_in_training else None
+        signs = vital_signs(self.energy, data, evolution, cost, at_end)
+        return Update(losses, evolution.end, signs | self.augmentation.follow(cost, len(data)))
 
     def evolve(self, hidden: Hidden, births: Points, noise: Noise) -> Evolution:
         """The stages of training, one record from birth to end."""

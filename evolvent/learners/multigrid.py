@@ -54,7 +54,7 @@ class MultiGrid(nn.Module):
             coarse = adaptive_avg_pool2d(data, energy.reference.event_shape[-2:])
             cost = self.flow(energy, coarse, evolution)
             losses[f"energies.{k}"] = cost.loss
-            losses[f"mappings.{k}"] = self.mapping_loss(energy, coarse, births, evolution)
+            losses[f"mappings.{k}"] = self.mapping_loss(energy, births, evolution, cost)
             signs = vital_signs(energy, coarse, evolution, cost)
             stats |= {f"{name}@{coarse.shape[-1]}": sign for name, sign in signs.items()}
             below = evolution.end

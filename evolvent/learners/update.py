@@ -18,7 +18,7 @@ from torch import nn
 from evolvent.dynamics import Evolution
 from evolvent.energy import Energy, squared_norm
 from evolvent.flows import Cost
-from evolvent.shapes import Points, Scalar
+from evolvent.shapes import PerPoint, Points, Scalar
 
 
 class Update(NamedTuple):
@@ -32,19 +32,24 @@ class Update(NamedTuple):
     """Vital signs, cut from the graph."""
 
 
-def vital_signs(energy: Energy, data: Points, evolution: Evolution, cost: Cost) -> dict[str, Scalar]:
+def vital_signs(
+    energy: Energy, data: Points, evolution: Evolution, cost: Cost, at_end: PerPoint | None = None
+) -> dict[str, Scalar]:
     """What a person watches, as batch means: gap, force, dissipation, action, movement, and how far particles lie.
 
     Only the force on the data is computed for this, on an eighth of them.
+
+    at_end: Φ at the particles, where the cost saw them otherwise than they are.
     """
     some_data = data[: max(1, len(data) // 8)]
+    end_energy = (cost.at_particles if at_end is None else at_end) + energy.pull(evolution.end)
     lowest, highest = evolution.end.aminmax()
     return {
         "energy_gap": cost.energy_gap,
         "gap_spread": cost.gap_spread,
         "force_norm": evolution.force_norm.mean(),
         "data_force_norm": squared_norm(energy.force(some_data)).sqrt().mean(),
-        "energy_drop": evolution.energy_drop.mean(),
+        "energy_drop": evolution.energy_drop(end_energy).mean(),
         "kinetic": cost.kinetic,
         "distance": evolution.distance.mean(),
         "acceptance": evolution.acceptance,

@@ -26,7 +26,7 @@ from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
 from evolvent.recipes.labelled import ggcn_of
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Experiment, Schedule
+from evolvent.trainer import Adam, Experiment, Precision, Schedule
 
 SIZE = 32
 NUM_HELD_OUT = 1000
@@ -81,6 +81,7 @@ def digits(
     beta: float = 1.0,
     augment: Augment = 0.0,
     labels: bool = False,
+    precision: Precision = "float32",
 ) -> Experiment:
     """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space.
 
@@ -91,7 +92,8 @@ def digits(
     learner = adversarial_ggcn(
         width, num_hidden, tau=tau, beta=beta, training={"image": image}, labels=labels, augment=augment
     )
-    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
+    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
+    schedule = Schedule(num_steps, batch_size, adam, precision=precision)
     return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
 
 
@@ -111,6 +113,7 @@ def digits_adversarial(
     beta: float = 1.0,
     augment: Augment = 0.0,
     labels: bool = False,
+    precision: Precision = "float32",
 ) -> Experiment:
     """The mapping descends the energy that learns from its births; evolution is an option of sampling.
 
@@ -120,7 +123,8 @@ def digits_adversarial(
     learner = adversarial_ggcn(
         width, num_hidden, tau=tau, beta=beta, training={}, labels=labels, augment=augment
     )
-    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr), "mapping": Adam(mapping_lr)})
+    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
+    schedule = Schedule(num_steps, batch_size, adam, precision=precision)
     return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
 
 
@@ -164,6 +168,7 @@ def digits_cooperative(
     chain_steps: int = 5,
     chain_step_size: float = 0.1,
     noise: float = 0.001,
+    precision: Precision = "float32",
 ) -> Experiment:
     """L_φ = mean ‖g(z) − x^L‖² with a few steps of evolution in image space."""
     image = noisy_descent(chain_step_size, chain_steps, noise)
@@ -176,7 +181,7 @@ def digits_cooperative(
         sampling={"image": image},
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr, betas=(0.5, 0.95))}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam, precision=precision))
 
 
 @recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4, score="kernel .12, real .000")
@@ -191,6 +196,7 @@ def digits_gcn(
     num_slots: int = 500,
     rebirth: float = 0.05,
     sampling_steps: int = 600,
+    precision: Precision = "float32",
 ) -> Experiment:
     """Maximum likelihood with a bank of chains that start from uniform noise.
 
@@ -200,7 +206,8 @@ def digits_gcn(
     chain = noisy_descent(chain_step_size, chain_steps, noise)
     bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
     learner = GCN(energy, bank, chain, sampling=lengthened(chain, sampling_steps))
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
+    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
+    return on_digits(learner, schedule=schedule)
 
 
 @recipe(
@@ -221,6 +228,7 @@ def digits_wgcn(
     sampling_steps: int = 600,
     tau: float = 0.2,
     ends: Literal["path", "data"] = "data",
+    precision: Precision = "float32",
 ) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
     energy = energy_of(width)
@@ -228,7 +236,8 @@ def digits_wgcn(
     bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
     flow = JKO(tau=tau, ends=ends, share=0.25)
     learner = WGCN(energy, bank, chain, flow=flow, sampling=lengthened(chain, sampling_steps))
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, {"energy": Adam(lr)}))
+    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
+    return on_digits(learner, schedule=schedule)
 
 
 def lengthened(chain: Langevin, num_steps: int) -> Langevin:
@@ -252,6 +261,7 @@ def digits_multigrid(
     chain_steps: int = 2,
     chain_step_size: float = 0.1,
     noise: float = 0.001,
+    precision: Precision = "float32",
 ) -> Experiment:
     """Particles climb from a hidden point to the image, evolving on every grid."""
     sizes = (4, 16, SIZE)
@@ -265,4 +275,4 @@ def digits_multigrid(
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam))
+    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam, precision=precision))

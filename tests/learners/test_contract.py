@@ -182,12 +182,21 @@ def test_adversarial_learning_runs_no_chain(monkeypatch):
     ggcn(Adversarial(logistic))(data())
 
 
+def test_an_adversarial_update_asks_for_the_potential_of_the_data_once():
+    """At rest: the flow looks at data and births, the mapping's loss at births, two signs at eighths."""
+    learner, seen = ggcn(Adversarial(logistic), KL(contrast=logistic)), []
+    learner.energy.net.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    learner(data(16))
+    assert sorted(seen) == [2, 2, 16, 32]
+
+
 def test_a_cooperative_mapping_is_pulled_to_where_its_own_particles_ended():
     """The gradient at the births is 2 (g(z) − x^L) / batch, pair by pair."""
     births = data().requires_grad_()
     learner = ggcn(Cooperative(), image=CHAIN)
     evolution = CHAIN.evolve(learner.energy, births, ImageNoise(0, 0, 16))
-    (slope,) = torch.autograd.grad(Cooperative()(learner.energy, births, births, evolution), births)
+    cost = learner.flow(learner.energy, data(), evolution)
+    (slope,) = torch.autograd.grad(Cooperative()(learner.energy, births, evolution, cost), births)
     assert torch.allclose(slope, 2 * (births - evolution.end) / 16)
 
 
@@ -206,7 +215,8 @@ def test_the_record_of_hidden_then_image_evolution_starts_at_the_births():
     evolution = learner.evolve(hidden, births, ImageNoise(0, 0, 6))
     energy = learner.energy
     assert torch.equal(evolution.start, births)
-    assert torch.allclose(evolution.energy_drop, energy(births) - energy(evolution.end), atol=1e-4)
+    at_end = energy(evolution.end)
+    assert torch.allclose(evolution.energy_drop(at_end), energy(births) - at_end, atol=1e-4)
     assert torch.allclose(evolution.distance, (evolution.end - births).flatten(1).norm(dim=1), atol=1e-4)
 
 
