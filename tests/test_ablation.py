@@ -68,8 +68,8 @@ def cell(name, data, folder, seconds=1e-3):
 
 
 def test_gradients_are_those_of_the_chain_of_what_is_learned_from_and_twice_those_of_the_action(small):
-    # The chain feels its start, too; the energy learns from a datum and a particle; an eighth of the data is watched.
-    gcn = small.chain.num_steps + 1 + 2 + 1 / 8
+    # A force a move; the energy learns from a datum and a particle; an eighth of the data is watched.
+    gcn = small.chain.num_steps + 2 + 1 / 8
     assert training.gradients_of_a_step("gcn", 16) == gcn
     # Each end of the action, on a quarter of the batch, takes a gradient and its derivative.
     assert training.gradients_of_a_step("wgcn", 16) == gcn + 2 * 2 / 4
