@@ -144,7 +144,7 @@ def score(name: str, trainer: Trainer, experiment: Experiment) -> float:
 def row(runs: list[dict]) -> str:
     """The table's line for the runs of one method at one learning rate, with or without the guard."""
     first, lived = runs[0], [run for run in runs if not run["diverged"]]
-    head = f"| {first['method']} | {first['lr']:.0e} | {'on' if first['guarded'] else 'off'} "
+    head = f"| {first['method']} | {first['lr']:.2g} | {'on' if first['guarded'] else 'off'} "
     line = f"{head}| {len(runs) - len(lived)}/{len(runs)} | {sum(run['rollbacks'] for run in runs)} "
     if not lived:
         return f"{line}| | |"

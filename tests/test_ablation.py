@@ -100,7 +100,7 @@ def test_a_report_holds_each_sampling_with_its_floor_and_chunks_are_not_drawn_tw
     assert not judging.judge(found, SIGHT, deadline=0) and not judging.is_done(found)
     learner = training.trained(found)
     cost = judging.sample(found, learner, "hidden", SIGHT.num, math.inf)
-    assert cost["gradients_per_sample"] == small.hidden.num_steps + 1
+    assert cost["gradients_per_sample"] == small.hidden.num_steps
     assert judging.sample(found, None, "hidden", SIGHT.num, math.inf) == cost, "drawn without a learner"
     assert judging.judge(found, SIGHT, deadline=math.inf) and judging.is_done(found)
     tables.report(tmp_path / "out", "A heading.")
