@@ -4,8 +4,9 @@
     the chain of evolution                       Φ(x)
 
 An energy that learns a small data set by heart knows its pixels; under T no image comes twice. Both sides see T, the
-particles and in the mapping's loss the births, so particles are asked to look like data *after* T. At p < 1, where
-each transform leaves some images as they are, the law of T(x) tells the law of x: T does not leak into what is made.
+particles and in the mapping's loss the births, so particles are asked to look like data *after* T. Where each transform
+leaves enough images as they are, the law of T(x) tells the law of x: T does not leak into what is made. For these
+transforms p below 3/4 is enough, and at some p above it shifts of small images lose a direction.        [derived]
                           [source: DiffAugment, arXiv 2006.10738; p < 1 and its control: ADA, arXiv 2006.06676]
 
 T shifts by up to 1/8 of the size in whole pixels, mirrored at the border; cuts out a square of half the size; and
@@ -70,20 +71,19 @@ class AdaptiveAugmentation(Augmentation):
     every particle lies above its datum. It is ADA's r_t for potentials that are compared in pairs.   [derived]
 
     num_images: of the data, in which p goes from 0 to 1.
-    most: of p. Below 3/4 the law of shifted images tells that of the images at every size from 8 px on.   [derived]
     """
 
     exchanges = True
-    smoothing = 0.9
+    target, smoothing = 0.6, 0.9
+    """Of r: where it is held, and what a step keeps of it."""
+    most = 0.7
+    """Of p, below 3/4: shifts by a pixel have eigenvalues from −1/3 on, and 1 − p − p/3 must be above 0.   [derived]"""
 
-    def __init__(self, *, target: float = 0.6, num_images: int = 50_000, most: float = 0.7) -> None:
+    def __init__(self, num_images: int) -> None:
         super().__init__(0.0)
-        if not (0 < target < 1 and 0 < most <= 1 and num_images >= 1):
-            raise ValueError(
-                "an adaptive augmentation needs a target between 0 and 1, most in (0, 1] and at least 1 image, not"
-                f" {target}, {most} and {num_images}"
-            )
-        self.target, self.num_images, self.most = target, num_images, most
+        if num_images < 1:
+            raise ValueError(f"an adaptive augmentation needs at least 1 image to move in, not {num_images}")
+        self.num_images = num_images
         self.register_buffer("separation", torch.zeros(()))
 
     @torch.no_grad()
@@ -110,6 +110,9 @@ class Augmented(Energy):
             points, labels = apart(x)
             return self.energy.potential(carry(self.augmentation(points, self.noise), labels))
         return self.energy.potential(self.augmentation(x, self.noise))
+
+    def pull(self, x: Points) -> PerPoint:
+        return self.energy.pull(x)
 
 
 def augmentation(augment: Augment, *, num_images: int = 50_000) -> Augmentation | None:

@@ -21,16 +21,16 @@ class Conditional(Energy):
     def pull(self, x: Points) -> PerPoint:
         return self.reference.energy(apart(x)[0])
 
-    def given(self, labels: Labels) -> "Given":
+    def given(self, labels: Labels) -> "AtClasses":
         """The energy of points that carry no label, row i of class labels[i]."""
-        return Given(self, labels)
+        return AtClasses(self, labels)
 
     def pullback(self, mapping: nn.Module, hidden: Reference, *, beta: float = 1.0) -> "Conditional":
         """V(z, y) = β Φ(g(z, y), y) − log q(z), for a mapping that hands the label on to what it bears."""
         return Conditional(Pullback(self.net, mapping, beta), hidden)
 
 
-class Given(Energy):
+class AtClasses(Energy):
     """A conditional energy at fixed classes; a batch of another size than `labels` raises ValueError."""
 
     def __init__(self, joint: Conditional, labels: Labels) -> None:

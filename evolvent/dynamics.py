@@ -38,7 +38,10 @@ class Evolution(NamedTuple):
     """Share of moves that were accepted, 1 for an unadjusted dynamics."""
 
     def energy_drop(self, end_energy: PerPoint) -> PerPoint:
-        """U(start) − U(end), in nats: what each particle dissipated. No chain takes U(end), and every flow knows it."""
+        """U(start) − U(end), in nats: what each particle dissipated, 0 at rest.
+
+        An unadjusted chain takes no U(end), and every flow has Φ(end) anyway.
+        """
         return torch.zeros_like(end_energy) if self.start_energy is None else self.start_energy - end_energy
 
     def since(self, energy: Energy, start: Points) -> "Evolution":
@@ -180,10 +183,10 @@ class MALA(Langevin):
             - self._log_proposal(x, y, here.force, step_size)
         )
         accept = noise.uniform(len(x)).log() < log_ratio
-        rows = accept.view(-1, *[1] * (x.dim() - 1))
-        new = Felt(torch.where(accept, there.energy, here.energy), torch.where(rows, there.force, here.force))
+        wide = accept.view(-1, *[1] * (x.dim() - 1))
+        new = Felt(torch.where(accept, there.energy, here.energy), torch.where(wide, there.force, here.force))
         refused = state.refused + (~accept).float()
-        return State(torch.where(rows, y, x), here, refused, state.rows, here=new)
+        return State(torch.where(wide, y, x), here, refused, state.rows, here=new)
 
     def _log_proposal(self, x: Points, y: Points, force: Points, step_size: float) -> PerPoint:
         """log N(y; x − h∇U(x), 2hT), up to the constant that both directions share."""

@@ -76,7 +76,7 @@ class Energy(nn.Module):
         value = self(x)
         return value.sum(), value
 
-    def load(self, x: Points) -> "Load":
+    def load(self, x: Points) -> Load:
         """What one force at x asks of the machine. It is found out on two of the points."""
         mixing = (m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training)
         if x.device.type != "cpu" or len(x) < 2 or any(mixing):  # batch norm sees all points or none

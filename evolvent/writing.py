@@ -31,14 +31,10 @@ def write_npz(
     chunks: Iterable[Tensor], path: Path, *, num: int, shape: tuple[int, ...], classes: Sequence[int] = ()
 ) -> None:
     """images uint8 [N, H, W, C], or points [N, …], of event shape `shape`; labels [N] where classes take turns."""
+    name = "points"
     if len(shape) == 3:
-        name, shape, chunks = (
-            "images",
-            (*shape[1:], shape[0]),
-            (chunk.permute(0, 2, 3, 1) for chunk in chunks),
-        )
-    else:
-        name = "points"
+        name, shape = "images", (*shape[1:], shape[0])
+        chunks = (chunk.permute(0, 2, 3, 1) for chunk in chunks)
     with open_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         write_array(archive, name, (num, *shape), (chunk.numpy() for chunk in chunks))
         if classes:

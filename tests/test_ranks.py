@@ -89,13 +89,19 @@ def conditional():
     return learner, LabelledGrey()
 
 
+def augmented():
+    transform = AdaptiveAugmentation(num_images=100)
+    transform.target = 0.1  # that p moves at once
+    return ggcn(Adversarial(), transform)
+
+
 LEARNERS = {
     "by class, batch norm, chains": conditional,
     "gcn with a bank": partial(on_plane, GCN),
     "gcn afresh, mala": partial(on_plane, GCN, Fresh, MALA(0.05, 3)),
     "wgcn with a bank": partial(on_plane, WGCN, flow=JKO(tau=0.1, ends="data", share=0.5)),
     "ggcn, batch norm": partial(ggcn, Adversarial()),
-    "ggcn, augmented": lambda: ggcn(Adversarial(), AdaptiveAugmentation(num_images=100, target=0.1)),
+    "ggcn, augmented": augmented,
     "cooperative, batch norm, chains": partial(
         ggcn, Cooperative(), hidden=Langevin(0.01, 2), image=Langevin(0.01, 2)
     ),

@@ -106,7 +106,8 @@ SCALES = {
         },
     ),
 }
-"""16 px learns within minutes of one CPU core; 32 px, for a GPU, has the nets and settings of the cifar10 recipes."""
+"""16 px learns within minutes of one CPU core; 32 px, for a GPU, has the nets and settings of the cifar10
+recipes, but w-GCN's learning rate, which is that of GCN here."""
 
 
 class FixedUpsampling(GGCN):

@@ -30,7 +30,7 @@ from evolvent.nets.score import ResidualScore
 from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
 from evolvent.recipes.digits import lengthened, noisy_descent
-from evolvent.recipes.labelled import ggcn_of
+from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Schedule
 
@@ -58,6 +58,7 @@ def cifar10_amortized(
     """Adversarial amortisation; hidden-space evolution at sampling.
 
     Args:
+        augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
@@ -93,6 +94,7 @@ def cifar10_ggcn(
     """As `cifar10-amortized`, and the energy meets particles that have evolved: evolution pays at sampling, too.
 
     Args:
+        augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
@@ -224,11 +226,15 @@ def ggcn(
     num_classes: int | None = None,
 ) -> GGCN:
     """Adversarial GGCN; β = 2 in hidden space scored best in the prototype of this method on CIFAR-10."""
-    return ggcn_of(
+    model, energy, mapping = by_class(
         energy_of(width, size),
         partial(ResidualMapping, size, CHANNELS, width=mapping_width, growth=2, widest=512),
         num_hidden=num_hidden,
         num_classes=num_classes,
+    )
+    return model(
+        energy,
+        mapping,
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,

@@ -24,7 +24,7 @@ from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
 from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
-from evolvent.recipes.labelled import ggcn_of
+from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Precision, Schedule
 
@@ -86,7 +86,9 @@ def digits(
     """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space.
 
     Args:
+        augment: shift and cut what the energy compares, for few images: a probability, or "adaptive".
         labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
+        precision: bfloat16 is faster where the machine has instructions for it.
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = adversarial_ggcn(
@@ -118,7 +120,9 @@ def digits_adversarial(
     """The mapping descends the energy that learns from its births; evolution is an option of sampling.
 
     Args:
+        augment: shift and cut what the energy compares, for few images: a probability, or "adaptive".
         labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
+        precision: bfloat16 is faster where the machine has instructions for it.
     """
     learner = adversarial_ggcn(
         width, num_hidden, tau=tau, beta=beta, training={}, labels=labels, augment=augment
@@ -138,11 +142,15 @@ def adversarial_ggcn(
     augment: Augment,
     labels: bool,
 ) -> GGCN:
-    return ggcn_of(
+    model, energy, mapping = by_class(
         energy_of(width),
         partial(PlainMapping, SIZE, width=width),
         num_hidden=num_hidden,
         num_classes=NUM_CLASSES if labels else None,
+    )
+    return model(
+        energy,
+        mapping,
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,

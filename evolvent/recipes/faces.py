@@ -35,7 +35,11 @@ def faces64_ggcn(
     augment: Augment = 0.0,
     captured: bool = True,
 ) -> Experiment:
-    """`cifar10-ggcn` at 64 px; a tenth of the faces is held out."""
+    """`cifar10-ggcn` at 64 px; a tenth of the faces is held out.
+
+    Args:
+        augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
+    """
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = ggcn(
         width, mapping_width, num_hidden, tau=tau, training={"image": image}, augment=augment, size=SIZE

@@ -14,7 +14,7 @@ from evolvent.metrics.scores import MIN_IMAGES, judge_images
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
-from evolvent.recipes.labelled import ggcn_of
+from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Precision, Schedule
 
@@ -50,11 +50,15 @@ def images(
         num_classes: in the labels of `data`.
         precision: bfloat16 is faster where the machine has instructions for it.
     """
-    learner = ggcn_of(
+    model, energy, mapping = by_class(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
         partial(PlainMapping, size, channels, width=width, growth=growth),
         num_hidden=num_hidden,
         num_classes=num_classes if labels else None,
+    )
+    learner = model(
+        energy,
+        mapping,
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training={},
