@@ -33,6 +33,7 @@ from evolvent.data.readers import open_album
 from evolvent.files import write_whole
 from evolvent.machine import keep_freed_memory
 from evolvent.metrics.classes import NUM_PARTS
+from evolvent.runs import hold
 
 OUT_OF_TIME = 124
 LEAST = 2 * NUM_PARTS
@@ -74,8 +75,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--minutes", type=number, default=10.0, help="of training a cell")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--workers", type=whole, default=1, help="cells at once, a thread each")
-    parser.add_argument("--cells", type=lambda words: words.split(","), default=list(CELLS))
-    parser.add_argument("--seeds", type=lambda words: [int(word) for word in words.split(",")], default=[0])
+    parser.add_argument("--cells", type=each_once, default=list(CELLS))
+    parser.add_argument("--seeds", type=partial(each_once, kind=int), default=[0])
     parser.add_argument("--num", type=whole, default=10000, help="samples that are judged")
     parser.add_argument(
         "--num-reference", type=whole, default=50000, help="images of each part that judge, at most"
@@ -99,6 +100,14 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
+def each_once(words: str, kind: type = str) -> list:
+    """What commas part. Twice the same would be two processes that write the same files."""
+    try:
+        return list(dict.fromkeys(kind(word) for word in words.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'"{words}" are no whole numbers, such as 0,1,2') from error
+
+
 def above_zero(word: str, kind: type) -> float:
     if not 0 < (value := kind(word)) < math.inf:
         raise argparse.ArgumentTypeError(f"{word} is not above 0 and finite")
@@ -107,9 +116,9 @@ def above_zero(word: str, kind: type) -> float:
 
 def settle(arguments: argparse.Namespace) -> str | None:
     """Keep what every cell of the folder must share; a sentence where the folder was begun otherwise."""
-    shared = ("size", "minutes", "device", "num", "num_reference", "detector_size")
+    shared = ("data", "size", "minutes", "device", "num", "num_reference", "detector_size")
     now, file = {name: getattr(arguments, name) for name in shared}, arguments.out / "settings.json"
-    before = json.loads(file.read_text()) if file.is_file() else now
+    before = now | (json.loads(file.read_text()) if file.is_file() else {})  # a folder of before told no data
     if odd := [f"--{name.replace('_', '-')} {before[name]}" for name in shared if before[name] != now[name]]:
         return f"{arguments.out} was begun with {', '.join(odd)}: give the same, or another --out"
     write_whole(file, json.dumps(now))
@@ -118,16 +127,27 @@ def settle(arguments: argparse.Namespace) -> str | None:
 
 def main() -> int:
     begun, arguments = time.time(), parsed()
-    if fault := settle(arguments):
-        print(fault, file=sys.stderr)
-        return 2
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        with hold(arguments.out):
+            fault = settle(arguments)
+            if not fault:
+                return compare(arguments, begun + 60 * arguments.max_minutes)
+    except (OSError, ValueError) as error:
+        fault = str(error)
+    print(f"ablation.py: {fault}", file=sys.stderr)
+    return 2
+
+
+def compare(arguments: argparse.Namespace, deadline: float) -> int:
+    """Run the cells that are not done; the exit code."""
     torch.set_num_threads(1)
     place = arguments.size, arguments.data, arguments.device, 60 * arguments.minutes, arguments.out
     cells = [Cell(name, seed, *place) for seed in arguments.seeds for name in arguments.cells]
     sight = Sight(arguments.num, arguments.num_reference, arguments.detector_size)
     heading, all_done = describe_all(arguments), True
     left = [cell for cell in cells if not is_done(cell)]
-    for done in run_all(left, sight, begun + 60 * arguments.max_minutes, arguments.workers):
+    for done in run_all(left, sight, deadline, arguments.workers):
         all_done = all_done and done
         report(arguments.out, heading)
     if not left:

@@ -105,6 +105,10 @@ def _check_out(out: Path, typed: str, overwrite: bool) -> None:
     """Refuse a place that cannot be written before an hour is spent on sampling."""
     if out.suffix not in (".png", ".npz", "") and not typed.endswith("/"):
         raise ValueError(f"samples are written as .png, .npz or into a folder, not as {out.suffix} ({typed})")
+    if out.suffix in (".png", ".npz") and typed.endswith("/"):
+        raise ValueError(
+            f"{typed} is named like a file and ends like a folder: leave off the / or the {out.suffix}"
+        )
     if out.suffix in (".png", ".npz"):
         check_place(out, overwrite=overwrite)
     else:

@@ -96,7 +96,7 @@ def evaluate(
         if Path(out).suffix != ".png":
             raise ValueError(f"the picture of nearest images is a .png, not {out}")
         check_place(Path(out), overwrite=overwrite)
-    asked = None if measures is None else tuple(measures.split(","))
+    asked = None if measures is None else tuple(dict.fromkeys(measures.split(",")))
     if asked is not None:
         check_measures(asked, dict.fromkeys((*KNOWN_OF_IMAGES, *KNOWN_OF_POINTS)))
     module, code = (None, b"") if detector is None else find_detector(detector)

@@ -48,6 +48,8 @@ def folder_whole(path: Path) -> Iterator[Path]:
     path = path.resolve()
     beside = _beside(path)
     try:
+        # A killed process leaves its folder behind, and after a restart its number may come back as ours.
+        shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:
             yield beside

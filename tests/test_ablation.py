@@ -15,10 +15,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
+from evolvent.runs import hold
 from evolvent.trainer import Trainer
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 
+import ablation
 from ablating import cells, judging, tables, training
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
@@ -111,6 +113,42 @@ def test_a_report_holds_each_sampling_with_its_floor_and_chunks_are_not_drawn_tw
     assert {score["num_samples"] for score in scores["test"]} == {SIGHT.num}
     for picture in ("amortised-0-births.png", "amortised-0-hidden-nearest.png"):
         assert (tmp_path / "out" / picture).is_file() and picture in text
+
+
+def said(monkeypatch, capsys, *words):
+    """The exit code of the benchmark's command line and the last line that it says."""
+    monkeypatch.setattr(sys, "argv", ["ablation.py", "--size", "16", *words])
+    try:
+        code = ablation.main()
+    except SystemExit as leave:
+        code = leave.code
+    return code, capsys.readouterr().err.strip().splitlines()[-1:]
+
+
+def test_a_folder_is_gone_on_with_as_it_was_begun_and_by_one_call_at_a_time(
+    data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(ablation, "compare", lambda *_: 0)
+    out = str(tmp_path / "out")
+    assert said(monkeypatch, capsys, "--data", data, "--out", out) == (0, [])
+    other = str(Path(data).rename(tmp_path / "other.npz"))
+    code, (line,) = said(monkeypatch, capsys, "--data", other, "--out", out)
+    assert code == 2 and f"was begun with --data {data}" in line
+    with hold(tmp_path / "out"):
+        code, (line,) = said(monkeypatch, capsys, "--data", other, "--out", out)
+    assert code == 2 and "is in use by another process" in line
+    code, (line,) = said(monkeypatch, capsys, "--data", other, "--out", other)
+    assert code == 2 and line.startswith("ablation.py: ") and "exists" in line
+    code, (line,) = said(monkeypatch, capsys, "--data", other, "--seeds", "0,x")
+    assert code == 2 and '"0,x" are no whole numbers' in line
+    assert ablation.each_once("0,1,0", int) == [0, 1]
+
+
+def test_grey_images_are_compared_in_colour(small, tmp_path):
+    grey = np.zeros((20, 16, 16), np.uint8)
+    np.savez(tmp_path / "grey.npz", train_x=grey, test_x=grey)
+    experiment = cells.experiment_of("gcn", 16, str(tmp_path / "grey.npz"))
+    assert experiment.data().event_shape == experiment.held_out().event_shape == (3, 16, 16)
 
 
 def test_numbers_that_have_run_away_are_told():

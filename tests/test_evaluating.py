@@ -119,8 +119,11 @@ def test_a_folder_of_the_same_pictures_scores_the_same(place, capsys):
 
 
 def test_a_random_part_is_judged_and_a_floor_that_cannot_be_had_is_told(place, capsys):
-    assert main(words(place, "samples.npz", "--num", "12", "--measures", "frechet")) == 0
-    assert rows(capsys.readouterr().out)["frechet"][1] == "12"
+    assert main(words(place, "samples.npz", "--num", "12", "--measures", "frechet,frechet")) == 0
+    shown = capsys.readouterr().out
+    assert rows(shown)["frechet"][1] == "12" and shown.count("frechet") == 1, (
+        "a measure asked for twice is taken once"
+    )
     few = ["evaluate", f"{place}/samples.npz", "--against", f"{place}/few.npz", "--cache", "none"]
     assert main([*few, "--measures", "sliced-wasserstein"]) == 0
     shown = capsys.readouterr().out

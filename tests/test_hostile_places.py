@@ -192,6 +192,18 @@ def test_a_folder_of_samples_is_whole_or_absent(tmp_path, runs, monkeypatch, cap
     ) == 5
 
 
+def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_path):
+    """In a container numbers of processes come back: it starts again from 1."""
+    from evolvent.files import folder_whole
+
+    left = tmp_path / f".x.{os.getpid()}.tmp"
+    left.mkdir()
+    (left / "old").touch()
+    with folder_whole(tmp_path / "x") as folder:
+        (folder / "new").touch()
+    assert [file.name for file in tmp_path.rglob("*")] == ["x", "new"]
+
+
 def test_two_commands_at_once_leave_one_whole_folder(tmp_path, runs):
     """The second finds a folder that is not empty, and leaves nothing."""
     from evolvent.files import folder_whole

@@ -128,6 +128,9 @@ MISTAKES = {
     "sample {place}/plain --label 0": "trained without labels",
     "train images --data {place}/bare.npz --size 8 --channels 1 --labels": "these data have no labels to learn from",
     "train images --data {place}/shades.npz --size 8 --channels 1 --labels": "give --num-classes 3",
+    "train images --data {place}/shades.npz --size 8 --channels 1 --num-classes 3": "give --labels as well",
+    "train cifar10-ggcn --data {place}/shades.npz --size 8 --labels": "give --num-classes 3, where the recipe has it",
+    "sample {place}/run --out shades.npz/": "leave off the / or the .npz",
     "train images --data {place}/shades.npz --labels --num-classes 0": "num_classes must be at least 1, not 0",
 }
 

@@ -198,7 +198,7 @@ def experiment_of(name: str, size: int, data: str) -> Experiment:
     schedule = Schedule(10**9, scale.batch_size, adam, decay_from=1, guard=None, **scale.clocks)
     return Experiment(
         learner,
-        lambda: load(data, size, split="train", flip=True),
+        lambda: load(data, size, split="train", channels=CHANNELS, flip=True),
         schedule,
-        held_out=lambda: load(data, size, split="test"),
+        held_out=lambda: load(data, size, split="test", channels=CHANNELS),
     )

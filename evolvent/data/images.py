@@ -100,7 +100,7 @@ def check_labels(labels: Tensor | None, num_classes: int) -> None:
     if there == list(range(len(there))):
         raise ValueError(
             f"these data have {len(there)} classes, and the nets would know {num_classes}: give --num-classes"
-            f" {len(there)}"
+            f" {len(there)}, where the recipe has it, as images has"
         )
     raise ValueError(
         f"these data have {len(there)} labels from {there[0]} to {there[-1]}, and classes are counted from 0 to"

@@ -269,13 +269,13 @@ def on_cifar10(
     """
 
     def train() -> Images | Stream:
-        images = load(data, size=size, split="train", flip=True)
+        images = load(data, size=size, split="train", channels=CHANNELS, flip=True)
         return images if num_classes is None else images.with_labels(num_classes)
 
     return Experiment(
         learner,
         train,
         clocks,
-        held_out=lambda: load(data, size=size, split="test"),
+        held_out=lambda: load(data, size=size, split="test", channels=CHANNELS),
         judge=judge_images,
     )

@@ -50,6 +50,8 @@ def images(
         num_classes: in the labels of `data`.
         precision: bfloat16 is faster where the machine has instructions for it.
     """
+    if num_classes != 10 and not labels:
+        raise ValueError(f"--num-classes {num_classes} are of labels: give --labels as well, or leave it out")
     model, energy, mapping = by_class(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
         partial(PlainMapping, size, channels, width=width, growth=growth),

@@ -23,7 +23,7 @@ RECIPES = {
 def test_a_recipe_learns_at_the_size_that_it_is_told(recipe, tmp_path):
     data = tmp_path / "data.npz"
     pixels = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3), np.uint8)
-    np.savez(data, train_x=pixels, test_x=pixels[:2])
+    np.savez(data, train_x=pixels, test_x=pixels[:2, ..., 0])  # grey is a colour, too
     torch.manual_seed(0)
     experiment = recipe(data=str(data), **SMALL, **RECIPES[recipe])
     trainer = Trainer(experiment.learner, experiment.data(), experiment.schedule)
