@@ -15,19 +15,31 @@ from pathlib import Path
 
 import torch
 
+TURN = 0.1
+"""Seconds of the processor."""
+
 
 def take_turns(
     runs: Mapping[str, Callable[[], object]], *, rounds: int = 7
 ) -> dict[str, list[tuple[float, float]]]:
-    """(CPU seconds, wall seconds) of every run in every round, after one round that does not count."""
-    for run in runs.values():
+    """(CPU seconds, wall seconds) of every run in every round, after one round that does not count.
+
+    A short run is repeated until its turn has taken `TURN`, and its mean counts: once would time the caches that the
+    others left cold.
+    """
+    times, repeats = {name: [] for name in runs}, {}
+    for name, run in runs.items():
         run()
-    times = {name: [] for name in runs}
+        begun = time.process_time()
+        run()
+        repeats[name] = max(1, round(TURN / max(1e-6, time.process_time() - begun)))
     for _ in range(rounds):
         for name, run in runs.items():
             cpu, wall = time.process_time(), time.perf_counter()
-            run()
-            times[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+            for _ in range(repeats[name]):
+                run()
+            spent = time.process_time() - cpu, time.perf_counter() - wall
+            times[name].append((spent[0] / repeats[name], spent[1] / repeats[name]))
     return times
 
 

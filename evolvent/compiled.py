@@ -7,7 +7,7 @@ the time to compile grows with the length of the chain.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from evolvent.energy import Energy
 from evolvent.noise import Noise
+from evolvent.reference import Reference
 from evolvent.shapes import PerPoint, Points
 
 MOVES_OF_A_LIGHT_ENERGY = 25
@@ -71,7 +72,7 @@ def run_compiled(
 
     light: whether the energy's calls cost more than its arithmetic (`Energy.load`).
     """
-    draws = draws_of_a_move(dynamics, energy, state)
+    draws = draws_of_a_move(dynamics, state.x.shape, state.x.device)
     step_sizes = torch.tensor(dynamics.step_sizes(), device=state.x.device)
     num_graphs = math.ceil(len(step_sizes) / (MOVES_OF_A_LIGHT_ENERGY if light else 1))
     run, energies = graph(), []
@@ -83,10 +84,12 @@ def run_compiled(
     return state, energies[0]
 
 
-def draws_of_a_move(dynamics: Any, energy: Energy, state: Any) -> list[Call]:
+@lru_cache(MAX_GRAPHS)
+def draws_of_a_move(dynamics: Any, shape: torch.Size, device: torch.device) -> list[Call]:
     """What one move asks a noise for, told from a move over a flat energy that is thrown away."""
-    rehearsal = Rehearsal(state.x.device)
-    dynamics.step(Flat(nn.Identity(), energy.reference), state, rehearsal, dynamics.step_size)
+    rehearsal, flat = Rehearsal(device), Flat(nn.Identity(), Reference(shape[1:]))
+    state = dynamics.begin(flat, torch.zeros(shape, device=device), None)
+    dynamics.step(flat, state, rehearsal, dynamics.step_size)
     return rehearsal.calls
 
 

@@ -86,7 +86,7 @@ def test_without_a_compiler_a_compiled_chain_is_refused_in_a_sentence(tmp_path):
 def test_a_rehearsal_tells_what_a_move_draws_and_draws_nothing(chain, kinds):
     x = torch.randn(4, 3)
     before = torch.get_rng_state()
-    draws = draws_of_a_move(chain, ENERGY, chain.begin(ENERGY, x, None))
+    draws = draws_of_a_move(chain, x.shape, x.device)
     assert [kind for kind, _ in draws] == kinds
     assert all(shape[0] == 4 for _, shape in draws)
     assert torch.equal(torch.get_rng_state(), before)
