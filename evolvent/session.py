@@ -93,8 +93,9 @@ def train(
         with caught_signals() as signals:
             session.advance(max_minutes, signals)
             seconds = session.clock.run()
-            if trainer.finished and trainer.ranks.first:
-                _show_samples(run, trainer)
+        # All is saved: from here on a signal ends the run at once, and a resumed one draws what is missing.
+        if trainer.finished and trainer.ranks.first:
+            _show_samples(run, trainer)
         status = "finished" if trainer.finished else "stopped"
         run.mark(status, step=trainer.step, seconds=seconds)
         number = signals[0] if signals and not trainer.finished else None

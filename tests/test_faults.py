@@ -295,3 +295,17 @@ def test_the_guard_is_an_option_of_every_run_and_a_resumed_one_remembers_it(toy,
     assert json.loads(record.read_text())["guard"] is None
     assert main([*toy[:3], f"{tmp_path}/other"]) == 0
     assert json.loads((tmp_path / "other" / "run.json").read_text())["guard"]["max_rollbacks"] == 3
+
+
+def test_a_signal_while_the_last_picture_is_drawn_ends_the_run_and_a_resumed_one_draws_it(
+    tmp_path, monkeypatch
+):
+    """All is saved by then: nobody waits for a picture that takes minutes."""
+    words = ["train", "digits", "--num-steps", "1", "--batch-size", "4", "--width", "4", "--threads", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "_show_samples", lambda run, trainer: os.kill(os.getpid(), signal.SIGTERM))
+        assert main([*words, "--out", str(tmp_path / "run")]) == 143
+    drawn = []
+    monkeypatch.setattr(session, "_show_samples", lambda run, trainer: drawn.append(trainer.step))
+    assert main(["train", "--resume", "--out", str(tmp_path / "run"), "--threads", "1"]) == 0
+    assert drawn == [1]
