@@ -49,6 +49,22 @@ def images(num_steps: int = 3, lr: float = 1e-2) -> Experiment:
 '''
 
 
+DETECTOR = """
+from torch import nn
+
+
+class Corners(nn.Module):
+    name = "corners"
+
+    def forward(self, pixels_uint8):
+        return pixels_uint8[:, 0, :2, :2].flatten(1).float()
+
+
+def corners():
+    return Corners()
+"""
+
+
 def write_recipes(folder: Path) -> Path:
     (folder / "my.py").write_text(RECIPES)
     return folder / "my.py"

@@ -4,25 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from hostile import DETECTOR as CORNERS
 from PIL import Image
 
 from evolvent.cli import main
 from evolvent.runs import read_lines
 
-DETECTOR = """
-from torch import nn
-
-
-class Corners(nn.Module):
-    name = "corners"
-
-    def forward(self, pixels_uint8):
-        return pixels_uint8[:, 0, :2, :2].flatten(1).float()
-
-
-def corners():
-    return Corners()
-
+DETECTOR = (
+    CORNERS
+    + """
 
 def nameless():
     return nn.Flatten()
@@ -31,6 +21,7 @@ def nameless():
 def nothing():
     return None
 """
+)
 
 RECIPE = """
 import torch

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 import torch
-from hostile import contents, heard, make_run, refused
+from hostile import DETECTOR, contents, heard, make_run, refused
 from safetensors.torch import save
 
 from evolvent.runs import WRITTEN
@@ -329,22 +329,6 @@ def judged(finished, place):
     (place / "seen.py").write_text(DETECTOR)
     words = ["evaluate", str(finished), "--num", "20", "--measures", "frechet", "--detector"]
     return [*words, f"{place}/seen.py:corners", "--cache"]
-
-
-DETECTOR = """
-from torch import nn
-
-
-class Corners(nn.Module):
-    name = "corners"
-
-    def forward(self, pixels_uint8):
-        return pixels_uint8[:, 0, :2, :2].flatten(1).float()
-
-
-def corners():
-    return Corners()
-"""
 
 
 @pytest.mark.parametrize("change", CACHES.values(), ids=CACHES)

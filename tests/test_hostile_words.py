@@ -7,7 +7,7 @@ import shlex
 import numpy as np
 import pytest
 import torch
-from hostile import make_run, refused
+from hostile import DETECTOR, make_run, refused
 
 TRAIN = {
     "train {my}:points --num-steps -1": "num_steps must be at least 1, not -1",
@@ -282,21 +282,6 @@ DATA = {
 }
 
 TABLES = (TRAIN, COMMANDS, SAMPLE, EVALUATE, DATA)
-
-DETECTOR = """
-from torch import nn
-
-
-class Corners(nn.Module):
-    name = "corners"
-
-    def forward(self, pixels_uint8):
-        return pixels_uint8[:, 0, :2, :2].flatten(1).float()
-
-
-def corners():
-    return Corners()
-"""
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,13 @@
 The model is p(x | y) for every y. It knows nothing of how frequent classes are; `sample` takes turns.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from evolvent.augmentation import Augmentation
 from evolvent.conditional import Conditional
 from evolvent.dynamics import Dynamics, Evolution
-from evolvent.flows import KL
-from evolvent.learners.amortized import MappingLoss
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.update import Update
 from evolvent.noise import Noise
@@ -22,24 +21,13 @@ from evolvent.shapes import Labels, Points, apart, carry
 
 
 class ConditionalGGCN(GGCN):
-    """A GGCN whose data carry their labels, over a conditional energy and a mapping by class (`nets.classes`)."""
+    """A GGCN whose data carry their labels, over a conditional energy and a mapping by class (`nets.classes`).
 
-    def __init__(
-        self,
-        energy: Conditional,
-        mapping: nn.Module,
-        *,
-        flow: KL,
-        mapping_loss: MappingLoss,
-        training: dict[str, Dynamics],
-        sampling: dict[str, Dynamics],
-        beta: float = 1.0,
-        augmentation: Augmentation | None = None,
-    ) -> None:
-        super().__init__(
-            energy, mapping, flow=flow, mapping_loss=mapping_loss, training=training, sampling=sampling, beta=beta,
-            augmentation=augmentation,
-        )  # fmt: skip
+    parts: the keywords of GGCN.
+    """
+
+    def __init__(self, energy: Conditional, mapping: nn.Module, **parts: Any) -> None:
+        super().__init__(energy, mapping, **parts)
         if energy.net.num_classes != mapping.num_classes:
             raise ValueError(
                 f"the score knows {energy.net.num_classes} classes and the mapping {mapping.num_classes}"
