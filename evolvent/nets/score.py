@@ -23,6 +23,13 @@ def num_halvings(size: int) -> int:
     return size.bit_length() - 3
 
 
+def patched(size: int, patch: int) -> int:
+    """The side of an image of `size` px in patches. ValueError unless patch is a power of two below size / 2."""
+    if patch < 1 or patch & (patch - 1) or size // patch < 4:
+        raise ValueError(f"a patch must be 1, 2, 4, … and leave 4 to a side of {size} px, not {patch}")
+    return size // patch
+
+
 def check_counts(**counts: int) -> None:
     """ValueError for a number of channels, blocks or codes below 1."""
     for name, count in counts.items():
@@ -89,6 +96,9 @@ class ResidualScore(nn.Module):
     `depth` blocks stand at every resolution; `width` is doubled by `growth` = 2 at each halving, up to `widest`.
     The last convolution of a branch starts scaled by 1/√(number of blocks), so that the variance of the sum stays
     of order one however deep the net (Fixup; Zhang et al. 2019).
+
+    patch: pixels of a patch × patch square become channels first, and the net starts at size / patch: a quarter of the
+        work at 2, for little that is lost in images of 32 px and more.
     """
 
     def __init__(
@@ -100,11 +110,13 @@ class ResidualScore(nn.Module):
         growth: int = 1,
         widest: int = 512,
         depth: int = 1,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         check_counts(channels=channels, width=width, growth=growth, depth=depth)
-        widths = stage_widths(size, width, growth, widest)
-        self.stem = nn.Conv2d(channels, width, kernel_size=3, padding=1)
+        widths = stage_widths(patched(size, patch), width, growth, widest)
+        self.fold = nn.PixelUnshuffle(patch) if patch > 1 else nn.Identity()
+        self.stem = nn.Conv2d(channels * patch**2, width, kernel_size=3, padding=1)
         self.widenings = nn.ModuleList(change_width(a, b) for a, b in pairwise([width, *widths]))
         self.stages = nn.ModuleList(nn.Sequential(*(ResidualBlock(w) for _ in range(depth))) for w in widths)
         self.read_out = nn.Linear(widths[-1] * 16, 1, bias=False)
@@ -119,7 +131,7 @@ class ResidualScore(nn.Module):
 
     def features(self, x: Points) -> torch.Tensor:
         """h(x) [batch, channel, 4, 4], which the score reads out linearly."""
-        x = self.stem(x)
+        x = self.stem(self.fold(x))
         for k, (widening, stage) in enumerate(zip(self.widenings, self.stages, strict=True)):
             x = stage(widening(x if k == 0 else functional.avg_pool2d(x, 2)))
         return functional.silu(x)

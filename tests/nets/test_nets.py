@@ -79,9 +79,23 @@ def test_an_upsampling_starts_from_the_image_below():
     assert torch.allclose(upsampling(below), torch.tanh(3 * fine))
 
 
+@pytest.mark.parametrize("patch", [2, 4])
+def test_a_patch_is_awake_and_makes_images_of_the_whole_size(patch):
+    torch.manual_seed(0)
+    mapping = ResidualMapping(32, 3, num_hidden=6, width=8, patch=patch)
+    images = mapping(torch.randn(4, 6))
+    energy = Energy(ResidualScore(32, 3, width=8, patch=patch), Uniform((3, 32, 32)))
+    assert images.shape == (4, 3, 32, 32)
+    assert 0.02 < energy.force(torch.randn_like(images)).flatten(1).norm(dim=1).mean() < 50
+    assert mapping.stages[-1][0].first.weight.shape == energy.net.stages[0][0].first.weight.shape
+
+
 def test_odd_sizes_are_refused():
     with pytest.raises(ValueError, match="not 28"):
         PlainScore(28)
+    for patch in (0, 3, 16):
+        with pytest.raises(ValueError, match=f"not {patch}"):
+            ResidualScore(32, patch=patch)
     with pytest.raises(ValueError, match="cannot stand"):
         Upsampling(8, 16)
 
