@@ -23,7 +23,7 @@ SCRIPT = """
 from dataclasses import replace
 import torch
 from torch import nn
-from evolvent import MALA, Energy, Gaussian, ImageNoise, Langevin, Noise
+from evolvent import MALA, Energy, Gaussian, ImageNoise, Langevin, Noise, Underdamped
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
@@ -35,7 +35,7 @@ def noises():
     torch.manual_seed(1)
     return Noise(), ImageNoise(0, 0, 32)
 
-for chain in (Langevin(0.1, 20, temperature=0.5, final_step_size=0.01), MALA(0.3, 20)):
+for chain in (Langevin(0.1, 20, temperature=0.5, final_step_size=0.01), Underdamped(0.1, 20), MALA(0.3, 20)):
     for eager_noise, same_noise in zip(noises(), noises()):
         torch.manual_seed(1)
         eager = chain.evolve(energy, start, eager_noise)

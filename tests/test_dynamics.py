@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from evolvent.data.toys import Mixture
-from evolvent.dynamics import MALA, Langevin, at_rest
+from evolvent.dynamics import MALA, Langevin, Underdamped, at_rest
 from evolvent.energy import Energy
 from evolvent.nets.score import PlainScore
 from evolvent.noise import ImageNoise, Noise
@@ -42,11 +42,16 @@ class Flat(nn.Module):
 STANDARD = Energy(Flat(), Gaussian((1,)))
 
 
+@pytest.mark.parametrize("langevin", [Langevin, Underdamped])
 @pytest.mark.parametrize("step_size", [0.1, 0.5, 1.0])
-def test_langevin_on_a_normal_has_variance_one_over_one_minus_half_h(step_size):
-    """200,000 chains: relative sampling error of a variance 0.003."""
+def test_langevin_on_a_normal_has_variance_one_over_one_minus_half_h(langevin, step_size):
+    """200,000 chains: relative sampling error of a variance 0.003. Leapfrog leaves the same law as an Euler step."""
     torch.manual_seed(0)
-    end = Langevin(step_size, math.ceil(8 / step_size)).evolve(STANDARD, torch.randn(200_000, 1), Noise()).end
+    end = (
+        langevin(step_size, math.ceil(60 + 8 / step_size))
+        .evolve(STANDARD, torch.randn(200_000, 1), Noise())
+        .end
+    )
     assert end.var() == pytest.approx(1 / (1 - step_size / 2), rel=0.015)
 
 
@@ -92,6 +97,28 @@ def test_step_sizes_run_geometrically_between_their_ends():
     assert Langevin(0.4, 1).step_sizes() == [0.4]
 
 
+def test_without_momentum_underdamped_is_langevin():
+    energy, x = Energy(PlainScore(8), Gaussian((1, 8, 8))), torch.randn(3, 1, 8, 8)
+    torch.manual_seed(1)
+    plain = Langevin(0.01, 5, temperature=0.5).evolve(energy, x, Noise()).end
+    torch.manual_seed(1)
+    kept = Underdamped(0.01, 5, temperature=0.5, momentum=0.0).evolve(energy, x, Noise()).end
+    assert torch.allclose(kept, plain, atol=1e-5)
+
+
+def test_momentum_forgets_the_start_along_a_valley_in_fewer_moves():
+    """Deviations 1 and 0.1; 10,000 chains, so a mean is known to 0.01. Langevin keeps (1 − h)^n of the start."""
+    torch.manual_seed(0)
+    energy, start = Energy(Stretched(torch.tensor([1.0, 0.1])), Uniform((2,))), torch.tensor([[3.0, 0.0]])
+    chains = [
+        kind(0.002, 200).evolve(energy, start.expand(10_000, 2), Noise()) for kind in (Langevin, Underdamped)
+    ]
+    slow, fast = (abs(chain.end[:, 0].mean()) for chain in chains)
+    assert slow == pytest.approx(3 * 0.998**200, abs=0.05)
+    assert fast < 0.3 * slow
+    assert chains[1].end[:, 1].var() == pytest.approx(0.01 / (1 - 0.1), rel=0.06)
+
+
 def test_mala_leaves_an_anisotropic_gaussian_invariant_at_any_step_size():
     """50,000 chains started in the law: each variance's relative error is 0.006; ULA at this h is 25 % off."""
     torch.manual_seed(0)
@@ -130,7 +157,9 @@ def test_one_particle_does_not_see_its_batch():
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize(("chain", "num_forces"), [(Langevin(0.1, 5), 5), (MALA(0.1, 5), 6)])
+@pytest.mark.parametrize(
+    ("chain", "num_forces"), [(Langevin(0.1, 5), 5), (Underdamped(0.1, 5), 5), (MALA(0.1, 5), 6)]
+)
 def test_a_chain_takes_a_force_a_move_and_one_more_where_the_last_may_be_refused(chain, num_forces):
     asked = []
 
@@ -146,7 +175,7 @@ def test_a_chain_takes_a_force_a_move_and_one_more_where_the_last_may_be_refused
     assert len(asked) - 2 * once == num_forces
 
 
-@pytest.mark.parametrize("chain", [Langevin(0.1, 3), MALA(0.5, 3)])
+@pytest.mark.parametrize("chain", [Langevin(0.1, 3), Underdamped(0.1, 3), MALA(0.5, 3)])
 def test_the_record_tells_the_energy_of_the_start_and_the_force_where_the_last_move_began(chain):
     x = torch.randn(64, 1)
     torch.manual_seed(0)
@@ -179,3 +208,5 @@ def test_impossible_chains_are_refused(settings, sentence):
         Langevin(**{"step_size": 0.1, "num_steps": 2} | settings)
     with pytest.raises(ValueError, match="above 0"):
         MALA(0.1, 2, temperature=0.0)
+    with pytest.raises(ValueError, match="from 0 to below 1"):
+        Underdamped(0.1, 2, momentum=1.0)
