@@ -11,11 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from evolvent.machine import keeps_freed_memory
 from evolvent.reference import Reference
 from evolvent.shapes import Hidden, PerPoint, Points, Scalar
 
-CACHE_BYTES = 2**25
-"""What a force on a CPU should keep between its two passes: beyond it, memory and not arithmetic sets the pace."""
+FRESH_BYTES, KEPT_BYTES = 2**25, 2**30
+"""What a force on a CPU should keep between its two passes: beyond the first, faulting pages in sets the pace, not
+arithmetic. Where freed memory is kept (`evolvent.machine`) no page is faulted in twice: the second bounds memory."""
 LIGHT_BYTES = 2**20
 """Below it a force costs less than the calls that make it up."""
 
@@ -24,7 +26,7 @@ class Load(NamedTuple):
     """What one force asks of the machine."""
 
     rows: int | None
-    """Points to take at once, None for all: a CPU is faster while what a pass keeps stays in its cache."""
+    """Points to take at once, None for all: what they keep between the passes of a force is bounded."""
     light: bool
     """Whether the calls cost more than the arithmetic."""
 
@@ -90,7 +92,8 @@ class Energy(nn.Module):
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(weigh, lambda kept: kept):
             self(x[:2].detach().requires_grad_())
         bytes_a_point = max(1, sum(sizes) // 2)
-        rows = 2 ** int(math.log2(max(1, CACHE_BYTES // bytes_a_point)))
+        room = KEPT_BYTES if keeps_freed_memory() else FRESH_BYTES
+        rows = 2 ** int(math.log2(max(1, room // bytes_a_point)))
         return Load(rows if rows < len(x) else None, bytes_a_point * len(x) < LIGHT_BYTES)
 
     def force(self, x: Points, *, create_graph: bool = False) -> Points:

@@ -10,6 +10,10 @@ LARGEST, LARGEST_OF_OLD = 2**31 - 1, 2**25
 """What mallopt takes; glibc before 2.35 takes no larger blocks into its heap than 32 MiB."""
 
 
+_kept: list[bool] = []
+"""Of this process, as glibc's own setting is, which cannot be asked for."""
+
+
 def keep_freed_memory() -> None:
     """Let glibc keep what is freed for the next tensor of that size; elsewhere nothing is done.
 
@@ -24,6 +28,12 @@ def keep_freed_memory() -> None:
     # Without the first the second would do harm: it ends glibc's own adapting, and every tensor would be mapped anew.
     if mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_THRESHOLD, LARGEST_OF_OLD):
         mallopt(M_TRIM_THRESHOLD, LARGEST)
+        _kept.append(True)
+
+
+def keeps_freed_memory() -> bool:
+    """Whether `keep_freed_memory` has had its way in this process."""
+    return bool(_kept)
 
 
 def computes_bfloat16(device: torch.device) -> bool:

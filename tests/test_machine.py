@@ -29,3 +29,19 @@ def test_the_passes_of_a_deep_net_fault_few_pages_in_once_freed_memory_is_kept()
         for setting in ("", "keep_freed_memory()")
     )
     assert kept <= max(100, given_back / 4)
+
+
+ROWS = """
+import torch, evolvent as ev
+from evolvent.machine import keep_freed_memory
+from evolvent.nets.score import ResidualScore
+energy = ev.Energy(ResidualScore(32, 3, width=32), ev.Uniform((3, 32, 32)))
+print(energy.load(torch.rand(64, 3, 32, 32)).rows)
+keep_freed_memory()
+print(energy.load(torch.rand(64, 3, 32, 32)).rows, energy.load(torch.rand(2048, 3, 32, 32)).rows)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
+def test_a_force_goes_over_its_points_in_slices_only_where_pages_are_faulted_in_or_memory_must_be_bounded():
+    assert subprocess.check_output([sys.executable, "-c", ROWS], text=True).split() == ["32", "None", "1024"]
