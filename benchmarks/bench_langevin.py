@@ -6,6 +6,10 @@ plane:  a quadratic energy on the plane, batch 64: what is left is the framework
 images: `ResidualScore` at 32 px, batch 64 and 256, grey and colour: image-steps a second.
 hidden: codes of a `PlainMapping` under the pulled-back energy of a `PlainScore`.
 
+A chain on a CPU depends on a setting of its process, whether freed memory is kept, which our command line makes and
+no peer does. In turns in one process all have it (--keep-memory) or none; --apart gives each a process, peers as they
+are installed, ours as our command line runs.
+
 Ours are counted with all that `evolve` does, its record too. Where the machine has instructions for bfloat16, images
 and codes run in it as well, ours and the loop by hand: it would help all of them alike, so it is set apart.
 """
@@ -14,10 +18,12 @@ import argparse
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import torch
 from ebm.samplers import LangevinDynamics as EbmkitLangevin
-from machine import describe, header, median, ratio, row, take_turns
+from machine import describe, header, median, ratio, row, take_turns, take_turns_apart
 from torch import nn
 from torchebm.core import BaseModel
 from torchebm.samplers import LangevinDynamics as TorchebmLangevin
@@ -26,6 +32,9 @@ import evolvent as ev
 from evolvent.machine import computes_bfloat16, keep_freed_memory
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore, ResidualScore
+
+Stage = tuple[ev.Energy, torch.Tensor]
+"""An energy, and the points that chains start from."""
 
 
 class Quadratic(nn.Module):
@@ -84,48 +93,69 @@ def rounded(run: Callable) -> Callable:
     return in_bfloat16
 
 
-def compare(
-    name: str, energy: ev.Energy, x: torch.Tensor, num_steps: int, *, compiled: bool, rounds: int
-) -> None:
-    times = take_turns(competitors(energy, x, num_steps, compiled=compiled), rounds=rounds)
+def compare(name: str, stage: Callable, num_steps: int, options: argparse.Namespace) -> None:
+    """One table: `stage()` makes the energy and the points that the chains start from."""
+    build = partial(alone, stage, num_steps, options.compiled)
+    if options.apart:
+        names = competitors(*stage(), num_steps, compiled=options.compiled)
+        times = take_turns_apart(build, names, rounds=options.rounds)
+    else:
+        runs = competitors(*stage(), num_steps, compiled=options.compiled)
+        times = take_turns(runs, rounds=options.rounds)
     peers = [who for who in times if "evolvent" not in who and "bfloat16" not in who]
     best = min(peers, key=lambda peer: median(times[peer]))
+    num = len(stage()[1])
     for who, each in times.items():
         seconds, wall = median(each), median(each, 1)
-        speed = len(x) * num_steps / seconds
-        figures = (f"{1e6 * seconds / num_steps:.1f}", f"{1e6 * wall / num_steps:.1f}", f"{speed:,.0f}")
+        figures = (
+            f"{1e6 * seconds / num_steps:.1f}",
+            f"{1e6 * wall / num_steps:.1f}",
+            f"{num * num_steps / seconds:,.0f}",
+        )
         row(name, who, *figures, f"{ratio(times[best], each):.2f}")
 
 
-def plane(arguments: argparse.Namespace) -> None:
-    energy = ev.Energy(Quadratic(), ev.Uniform((2,)))
-    for num_steps in (100, 1000):
-        compare(f"plane, {num_steps} steps", energy, torch.randn(64, 2), num_steps, compiled=True, rounds=7)
+def alone(stage: Callable, num_steps: int, compiled: bool, who: str) -> Callable:
+    """The run of one competitor in a process of its own, ours with the setting of our command line."""
+    torch.set_num_threads(1)
+    if "evolvent" in who:
+        keep_freed_memory()
+    return competitors(*stage(), num_steps, compiled=compiled)[who]
 
 
-def images(arguments: argparse.Namespace) -> None:
-    for channels, width in ((1, 32), (3, 32), (3, 64)):
-        for batch in (64, 256):
-            torch.manual_seed(0)
-            shape = (channels, 32, 32)
-            energy = ev.Energy(ResidualScore(32, channels, width=width), ev.Uniform(shape))
-            name = f"{channels}×32×32, width {width}, batch {batch}"
-            if arguments.only not in name:
-                continue
-            steps, rounds = arguments.steps, arguments.rounds
-            compare(
-                name, energy, torch.rand(batch, *shape), steps, compiled=arguments.compiled, rounds=rounds
-            )
+def on_plane() -> Stage:
+    return ev.Energy(Quadratic(), ev.Uniform((2,))), torch.randn(64, 2)
 
 
-def hidden(arguments: argparse.Namespace) -> None:
+def on_images(channels: int, width: int, batch: int) -> Stage:
+    torch.manual_seed(0)
+    shape = (channels, 32, 32)
+    return ev.Energy(ResidualScore(32, channels, width=width), ev.Uniform(shape)), torch.rand(batch, *shape)
+
+
+def on_codes(batch: int) -> Stage:
     torch.manual_seed(0)
     energy = ev.Energy(PlainScore(32), ev.Uniform((1, 32, 32)))
-    pulled_back = energy.pullback(PlainMapping(32).eval(), ev.Gaussian((64,)))
+    return energy.pullback(PlainMapping(32).eval(), ev.Gaussian((64,))), torch.randn(batch, 64)
+
+
+def plane(options: argparse.Namespace) -> None:
+    options = argparse.Namespace(**vars(options) | {"compiled": True, "rounds": 7})
+    for num_steps in (100, 1000):
+        compare(f"plane, {num_steps} steps", on_plane, num_steps, options)
+
+
+def images(options: argparse.Namespace) -> None:
+    for case in product((1, 3), (32, 64), (64, 256)):
+        channels, width, batch = case
+        name = f"{channels}×32×32, width {width}, batch {batch}"
+        if options.only in name:
+            compare(name, partial(on_images, *case), options.steps, options)
+
+
+def hidden(options: argparse.Namespace) -> None:
     for batch in (64, 256):
-        x = torch.randn(batch, 64)
-        steps, rounds = arguments.steps, arguments.rounds
-        compare(f"hidden, batch {batch}", pulled_back, x, steps, compiled=arguments.compiled, rounds=rounds)
+        compare(f"hidden, batch {batch}", partial(on_codes, batch), options.steps, options)
 
 
 SCENES = {"plane": plane, "images": images, "hidden": hidden}
@@ -137,6 +167,11 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="compile deep nets as well: a minute each")
     parser.add_argument(
         "--keep-memory", action="store_true", help="as our command line runs; helps all of them"
+    )
+    parser.add_argument(
+        "--apart",
+        action="store_true",
+        help="a process each: peers as installed, ours as our command line runs",
     )
     parser.add_argument("--only", default="", help="of the images, those whose name holds this")
     parser.add_argument("--steps", type=int, default=10)

@@ -10,7 +10,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -27,20 +29,57 @@ def take_turns(
     A short run is repeated until its turn has taken `TURN`, and its mean counts: once would time the caches that the
     others left cold.
     """
-    times, repeats = {name: [] for name in runs}, {}
-    for name, run in runs.items():
-        run()
-        begun = time.process_time()
-        run()
-        repeats[name] = max(1, round(TURN / max(1e-6, time.process_time() - begun)))
+    times = {name: [] for name in runs}
+    repeats = {name: warm_up(run) for name, run in runs.items()}
     for _ in range(rounds):
         for name, run in runs.items():
-            cpu, wall = time.process_time(), time.perf_counter()
-            for _ in range(repeats[name]):
-                run()
-            spent = time.process_time() - cpu, time.perf_counter() - wall
-            times[name].append((spent[0] / repeats[name], spent[1] / repeats[name]))
+            times[name].append(a_turn(run, repeats[name]))
     return times
+
+
+def take_turns_apart(
+    build: Callable[[str], Callable[[], object]], names: Iterable[str], *, rounds: int = 7
+) -> dict[str, list[tuple[float, float]]]:
+    """The same with a process for every run, as each would be used: settings of a process are then its own.
+
+    build: `build(name)` makes the run there; it is sent to it, so it must be a module's function or a partial of one.
+    """
+    context, lines, times = get_context("spawn"), {}, {name: [] for name in names}
+    for name in times:
+        lines[name], there = context.Pipe()
+        context.Process(target=_serve, args=(there, build, name), daemon=True).start()
+        lines[name].recv()  # it is warm
+    for _ in range(rounds):
+        for name, line in lines.items():
+            line.send("your turn")
+            times[name].append(line.recv())
+    for line in lines.values():
+        line.send("that was all")
+    return times
+
+
+def _serve(line: Connection, build: Callable, name: str) -> None:
+    run = build(name)
+    repeats = warm_up(run)
+    line.send("warm")
+    while line.recv() == "your turn":
+        line.send(a_turn(run, repeats))
+
+
+def warm_up(run: Callable[[], object]) -> int:
+    """Run it twice, and tell how often it fits a turn."""
+    run()
+    begun = time.process_time()
+    run()
+    return max(1, round(TURN / max(1e-6, time.process_time() - begun)))
+
+
+def a_turn(run: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """(CPU seconds, wall seconds) of one run, the mean of so many."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.process_time() - cpu) / repeats, (time.perf_counter() - wall) / repeats
 
 
 def median(times: list[tuple[float, float]], clock: int = 0) -> float:
