@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evolvent.nets.score import change_width, check_counts, num_halvings, patched, stage_widths, wake
+from evolvent.nets.score import change_width, check_counts, num_halvings, stage_widths, wake
 from evolvent.shapes import Hidden, Points
 
 
@@ -82,7 +82,7 @@ class Rise(nn.Module):
 
 
 class ResidualMapping(nn.Module):
-    """A linear layer to 4 px, residual blocks with upsampling up to `size` / `patch`, tanh: mirrors `ResidualScore`."""
+    """A linear layer to 4 px, residual blocks with upsampling up to `size`, tanh: mirrors `ResidualScore`."""
 
     def __init__(
         self,
@@ -94,11 +94,10 @@ class ResidualMapping(nn.Module):
         growth: int = 1,
         widest: int = 512,
         depth: int = 1,
-        patch: int = 1,
     ) -> None:
         super().__init__()
         check_counts(channels=channels, num_hidden=num_hidden, width=width, growth=growth, depth=depth)
-        widths = stage_widths(patched(size, patch), width, growth, widest)[::-1]
+        widths = stage_widths(size, width, growth, widest)[::-1]
         self.num_hidden, self.widest = num_hidden, widths[0]
         self.read_in = nn.Linear(num_hidden, self.widest * 16)
         self.narrowings = nn.ModuleList(change_width(a, b) for a, b in pairwise([self.widest, *widths]))
@@ -106,8 +105,7 @@ class ResidualMapping(nn.Module):
             nn.Sequential(*(NormalisedBlock(w) for _ in range(depth))) for w in widths
         )
         self.norm = nn.BatchNorm2d(width)
-        self.read_out = nn.Conv2d(width, channels * patch**2, kernel_size=3, padding=1)
-        self.unfold = nn.PixelShuffle(patch) if patch > 1 else nn.Identity()
+        self.read_out = nn.Conv2d(width, channels, kernel_size=3, padding=1)
         wake(self)
 
     def forward(self, hidden: Hidden) -> Points:
@@ -116,7 +114,7 @@ class ResidualMapping(nn.Module):
             # Narrow before the image grows: a 1×1 convolution and a nearest upsampling commute.
             x = narrowing(x)
             x = stage(x if k == 0 else functional.interpolate(x, scale_factor=2.0, mode="nearest"))
-        x = self.unfold(self.read_out(functional.silu(self.norm(x))))
+        x = self.read_out(functional.silu(self.norm(x)))
         return torch.tanh(x.to(self.read_in.weight.dtype))  # pixels, not bfloat16
 
 

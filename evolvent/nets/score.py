@@ -97,8 +97,8 @@ class ResidualScore(nn.Module):
     The last convolution of a branch starts scaled by 1/√(number of blocks), so that the variance of the sum stays
     of order one however deep the net (Fixup; Zhang et al. 2019).
 
-    patch: pixels of a patch × patch square become channels first, and the net starts at size / patch: a quarter of the
-        work at 2, for little that is lost in images of 32 px and more.
+    patch: pixels of a patch × patch square become channels first, and the net starts at size / patch: at 2, a quarter
+        of the work at equal widths.
     """
 
     def __init__(

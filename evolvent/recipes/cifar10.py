@@ -61,7 +61,7 @@ def cifar10_amortized(
 
     Args:
         depth: residual blocks of the energy at every resolution.
-        patch: side of the squares of pixels that both nets take as one: 2 trains faster, for a CPU.
+        patch: side of the squares of pixels that the energy takes as one: 2 trains faster, for a CPU.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -100,7 +100,7 @@ def cifar10_ggcn(
 
     Args:
         depth: residual blocks of the energy at every resolution.
-        patch: side of the squares of pixels that both nets take as one: 2 trains faster, for a CPU.
+        patch: side of the squares of pixels that the energy takes as one: 2 trains faster, for a CPU.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -224,7 +224,7 @@ def nets_of(
     num_classes: int | None,
 ) -> tuple[type[GGCN], Energy, nn.Module]:
     """A learner, its energy and its mapping."""
-    mapping = partial(ResidualMapping, size, CHANNELS, width=mapping_width, growth=2, widest=512, patch=patch)
+    mapping = partial(ResidualMapping, size, CHANNELS, width=mapping_width, growth=2, widest=512)
     energy = energy_of(width, size, depth=depth, patch=patch)
     return by_class(energy, mapping, num_hidden=num_hidden, num_classes=num_classes)
 

@@ -80,14 +80,13 @@ def test_an_upsampling_starts_from_the_image_below():
 
 
 @pytest.mark.parametrize("patch", [2, 4])
-def test_a_patch_is_awake_and_makes_images_of_the_whole_size(patch):
+def test_a_score_over_patches_is_awake_and_starts_on_their_grid(patch):
     torch.manual_seed(0)
-    mapping = ResidualMapping(32, 3, num_hidden=6, width=8, patch=patch)
-    images = mapping(torch.randn(4, 6))
-    energy = Energy(ResidualScore(32, 3, width=8, patch=patch), Uniform((3, 32, 32)))
-    assert images.shape == (4, 3, 32, 32)
-    assert 0.02 < energy.force(torch.randn_like(images)).flatten(1).norm(dim=1).mean() < 50
-    assert mapping.stages[-1][0].first.weight.shape == energy.net.stages[0][0].first.weight.shape
+    net, seen = ResidualScore(32, 3, width=8, patch=patch), []
+    net.stem.register_forward_hook(lambda module, taken, given: seen.append(given.shape[-1]))
+    force = Energy(net, Uniform((3, 32, 32))).force(torch.randn(4, 3, 32, 32)).flatten(1).norm(dim=1)
+    assert seen == [32 // patch]
+    assert 0.02 < force.mean() < 50
 
 
 def test_odd_sizes_are_refused():
