@@ -36,6 +36,7 @@ from peers import Chain, Peer
 from evolvent.data.pixels import to_pixels
 from evolvent.machine import keep_freed_memory
 from evolvent.recipes import RECIPES
+from evolvent.remembering import Remembered
 from evolvent.sampling import draw
 from evolvent.trainer import Experiment, Trainer
 
@@ -118,7 +119,7 @@ def steps_that_fit(case: Case, seconds: float) -> int:
     return max(1, round(seconds / (time.process_time() - begun) * num_timed))
 
 
-def run(case: Case, seconds: float, num: int) -> dict:
+def run(case: Case, seconds: float, num: int, out: Path) -> dict:
     torch.set_num_threads(1)
     keep_freed_memory()
     runner = build(case, steps_that_fit(case, seconds))
@@ -131,14 +132,15 @@ def run(case: Case, seconds: float, num: int) -> dict:
     result = {"case": case._asdict(), "num_steps": num_steps, "seconds": trained, "sampling_seconds": drawn}
     if not samples.isfinite().all():
         return result | {"scores": None}
-    scores = judge(runner.experiment, samples)
+    scores = judge(runner.experiment, samples, Remembered(out / "features"))
     return result | {"scores": {score.measure: (score.value, score.floor) for score in scores}}
 
 
-def judge(experiment: Experiment, samples: torch.Tensor) -> list:
+def judge(experiment: Experiment, samples: torch.Tensor, remember: Remembered) -> list:
     if len(experiment.learner.energy.reference.event_shape) == 1:
         return experiment.judge(samples, experiment.held_out())
-    return experiment.judge(to_pixels(samples), experiment.held_out().pixels, experiment.data().pixels)
+    held_out, train = (source().pixels for source in (experiment.held_out, experiment.data))
+    return experiment.judge(to_pixels(samples), held_out, train, remember=remember)
 
 
 def best(results: list[dict], measure: str) -> list[dict]:
@@ -177,7 +179,9 @@ def main() -> None:
         cases = [Case(name, recipe) for recipe in scene.recipes]
         cases += [Case(name, *who, lr) for who, lr in product(scene.chains, arguments.rates)]
         with ProcessPoolExecutor(arguments.workers) as pool:
-            futures = [pool.submit(run, case, 60 * arguments.minutes, arguments.num) for case in cases]
+            futures = [
+                pool.submit(run, case, 60 * arguments.minutes, arguments.num, arguments.out) for case in cases
+            ]
             results = [future.result() for future in futures]
         settings = {" ".join(who): asdict(chain) for who, chain in scene.chains.items()}
         text = json.dumps({"settings": settings, "results": results}, indent=1)
