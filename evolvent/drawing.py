@@ -2,13 +2,13 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
@@ -33,6 +33,7 @@ class Sampling:
         num_steps: of every stage, in place of the recipe's.
         step_size: of every stage, in place of the recipe's.
         temperature: of every stage, in place of the recipe's.
+        beta: weight of the learned energy in hidden space, in place of the recipe's: more is likelier and less diverse.
         batch_size: drawn at once, in place of the recipe's; bitwise the same samples need the same.
     """
 
@@ -41,12 +42,22 @@ class Sampling:
     num_steps: int | None = None
     step_size: float | None = None
     temperature: float | None = None
+    beta: float | None = None
     batch_size: int | None = None
 
-    def stages(self, offered: Mapping[str, Dynamics]) -> dict[str, Dynamics]:
-        """Those to run, of those that a learner offers."""
+    def settle(self, learner: nn.Module) -> dict[str, Dynamics]:
+        """The stages to run, of those that the learner offers; its beta is set to the one that was asked for."""
         changes = {name: getattr(self, name) for name in ("num_steps", "step_size", "temperature")}
-        return choose_stages(offered, self.dynamics, **changes)
+        stages = choose_stages(learner.stages, self.dynamics, **changes)
+        if self.beta is not None:
+            if "hidden" not in stages or not hasattr(learner, "beta"):
+                raise ValueError(
+                    "beta weighs the energy in hidden space, and nothing evolves there: leave it out"
+                )
+            if not 0 <= self.beta < math.inf:
+                raise ValueError(f"beta must be 0 or above and finite, not {self.beta}")
+            learner.beta = self.beta
+        return stages
 
     def at_once(self, saved: Saved) -> int:
         """How many are drawn at once."""
@@ -69,7 +80,7 @@ def draw_into(
     Several processes draw a chunk each in turn, and `take` is called on the first alone: it is never sent more
     than one chunk a process.
     """
-    batch_size, stages = sampling.at_once(saved), sampling.stages(saved.learner.stages)
+    batch_size, stages = sampling.at_once(saved), sampling.settle(saved.learner)
     check_counts(num, batch_size)
 
     def chunk(first: int) -> Tensor:

@@ -201,8 +201,9 @@ def find_detector(name: str) -> tuple[nn.Module, bytes]:
 
 def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, against: str | None) -> None:
     """One line a score in the run's scores.jsonl."""
-    stages = {name: asdict(stage) for name, stage in sampling.stages(saved.learner.stages).items()}
-    facts = {"step": saved.step, "seed": sampling.seed, "stages": stages, "against": against, "time": now()}
+    stages = {name: asdict(stage) for name, stage in sampling.settle(saved.learner).items()}
+    drawn = {"seed": sampling.seed, "stages": stages, "beta": getattr(saved.learner, "beta", None)}
+    facts = {"step": saved.step, **drawn, "against": against, "time": now()}
     for score in scores:
         append_line(run / "scores.jsonl", facts | score.as_dict())
 

@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from evolvent.drawing import Sampling
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
+from evolvent.flows import KL
+from evolvent.learners.amortized import Adversarial
 from evolvent.learners.gcn import GCN
+from evolvent.learners.ggcn import GGCN
 from evolvent.particles import Fresh
 from evolvent.reference import Gaussian
 from evolvent.sampling import choose_stages, draw
@@ -63,3 +67,40 @@ def test_a_stage_that_the_recipe_left_out_can_be_added_with_its_numbers():
     assert added == {"hidden": Langevin(0.1, 3, temperature=0.5)}
     with pytest.raises(ValueError, match=r'"hidden" is not among the stages .* \(image\)'):
         choose_stages({"image": IMAGE}, "hidden")
+
+
+class Along(nn.Module):
+    """The score f(x) = ⟨w, x⟩."""
+
+    def forward(self, x):
+        return x @ torch.tensor([0.5, 0.0])
+
+
+def in_codes():
+    """Points that are their codes: V(z) = −β ⟨w, z⟩ + ‖z‖²/2, which is N(β w, I)."""
+    mapping = nn.Identity()
+    mapping.num_hidden = 2
+    parts = {
+        "flow": KL(),
+        "mapping_loss": Adversarial(),
+        "training": {},
+        "sampling": {"hidden": Langevin(0.1, 60)},
+    }
+    return GGCN(Energy(Along(), Gaussian((2,))), mapping, **parts)
+
+
+@pytest.mark.parametrize("beta", [None, 0.0, 3.0])
+def test_a_beta_given_weighs_the_energy_in_hidden_space(beta):
+    """4,000 points: a mean is known to 0.016."""
+    model = in_codes()
+    points = draw(model, 4000, stages=Sampling(beta=beta).settle(model), batch_size=4000)
+    wanted = 0.5 * (1.0 if beta is None else beta)
+    assert torch.allclose(points.mean(0), torch.tensor([wanted, 0.0]), atol=0.06)
+
+
+def test_a_beta_is_refused_where_nothing_evolves_in_hidden_space():
+    for model, dynamics in ((learner(), None), (in_codes(), "none")):
+        with pytest.raises(ValueError, match="nothing evolves there"):
+            Sampling(dynamics=dynamics, beta=2.0).settle(model)
+    with pytest.raises(ValueError, match="0 or above and finite, not -1"):
+        Sampling(beta=-1.0).settle(in_codes())
