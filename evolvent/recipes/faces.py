@@ -6,7 +6,7 @@ from evolvent.data.readers import load
 from evolvent.data.streams import Stream
 from evolvent.metrics.scores import judge_images
 from evolvent.recipes.card import recipe
-from evolvent.recipes.cifar10 import NOT_RUN, ggcn, schedule
+from evolvent.recipes.cifar10 import NOT_RUN, ggcn, nets_of, schedule
 from evolvent.recipes.digits import noisy_descent
 from evolvent.trainer import Adam, Experiment
 
@@ -41,9 +41,8 @@ def faces64_ggcn(
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    learner = ggcn(
-        width, mapping_width, num_hidden, tau=tau, training={"image": image}, augment=augment, size=SIZE
-    )
+    nets = nets_of(SIZE, width, mapping_width, num_hidden, depth=2, patch=1, num_classes=None)
+    learner = ggcn(*nets, tau=tau, training={"image": image}, augment=augment)
 
     def part(which: int) -> Images | Stream:
         every = load(data, size=SIZE, channels=3, flip=True)
