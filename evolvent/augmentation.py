@@ -113,10 +113,13 @@ class Augmented(Energy):
         return self.energy.pull(x)
 
 
-def augmentation(augment: Augment, *, num_images: int = 50_000) -> Augmentation | None:
-    """As a recipe's `augment` says."""
+def augmentation(augment: Augment, num_images: int) -> Augmentation | None:
+    """As a recipe's `augment` says, for a run of `num_images`.
+
+    An adaptive p can go from 0 to 1 in a quarter of the run, or in ADA's 500,000 images if those are fewer.
+    """
     if augment == "adaptive":
-        return AdaptiveAugmentation(num_images=num_images)
+        return AdaptiveAugmentation(max(1, min(num_images // 4, 500_000)))
     return Augmentation(augment) if augment else None
 
 

@@ -1,6 +1,6 @@
 """Faces at 64 px, for one GPU. `data` is a folder, a ZIP, an .npz or a named set of aligned faces."""
 
-from evolvent.augmentation import Augment
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
@@ -42,7 +42,9 @@ def faces64_ggcn(
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
     nets = nets_of(SIZE, width, mapping_width, num_hidden, depth=2, patch=1, num_classes=None)
-    learner = ggcn(*nets, tau=tau, training={"image": image}, augment=augment)
+    learner = ggcn(
+        *nets, tau=tau, training={"image": image}, augmentation=augmentation(augment, num_steps * batch_size)
+    )
 
     def part(which: int) -> Images | Stream:
         every = load(data, size=SIZE, channels=3, flip=True)
