@@ -5,20 +5,22 @@
         --num 1000 --num-reference 2000 --detector-size 96 --out ablation16                # on a CPU, a core a worker
     python benchmarks/ablation.py --data cifar10.npz --size 32 --device cuda --max-minutes 8.5 --out ablation32
 
-Killed or out of its --max-minutes (exit code 124), the same command goes on where it was: training from its last
-checkpoint, drawing from its last chunk, judging from the last sampling that was scored. The report, ablation.md with
-its pictures, is written anew whenever a cell is done. CELLS in ablating/cells.py says what is compared; --cells takes
-some of them. A cell that diverges is reported so and not repaired.
+Killed, stopped by Ctrl-C (exit code 130) or out of its --max-minutes (124), the same command goes on where it was:
+training from its last checkpoint, drawing from its last chunk, judging from the last sampling that was scored. The
+report, ablation.md with its pictures, is written anew whenever a cell is done. CELLS in ablating/cells.py says what is
+compared; --cells takes some of them. A cell that diverges is reported so and not repaired.
 """
 
 import argparse
 import json
 import math
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -52,16 +54,38 @@ def run(cell: Cell, sight: Sight, deadline: float) -> bool:
 def run_all(cells: list[Cell], sight: Sight, deadline: float, num_workers: int) -> Iterator[bool]:
     """Whether each cell is done, as they end. Every cell has a process of its own, whose memory is measured."""
     left, running = list(cells), set()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context, max_tasks_per_child=1) as pool:
+    with workers(num_workers) as pool:
         while left or running:
             while left and len(running) < num_workers and time.time() < deadline:
-                running.add(pool.submit(run, left.pop(0), sight, deadline))
+                with uninterrupted():
+                    running.add(pool.submit(run, left.pop(0), sight, deadline))
             if not running:
                 yield False
                 return
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in ended)
+
+
+@contextmanager
+def workers(num: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that are ended with whoever is done with them: their files appear whole or not at all."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num, mp_context=context, max_tasks_per_child=1) as pool:
+        try:
+            yield pool
+        finally:
+            for process in multiprocessing.active_children():
+                process.terminate()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits; whoever is started meanwhile inherits that, and never hears of it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def parsed() -> argparse.Namespace:
@@ -126,7 +150,7 @@ def settle(arguments: argparse.Namespace) -> str | None:
 
 
 def main() -> int:
-    begun, arguments = time.time(), parsed()
+    begun, arguments, code = time.time(), parsed(), 2
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         with hold(arguments.out):
@@ -135,8 +159,10 @@ def main() -> int:
                 return compare(arguments, begun + 60 * arguments.max_minutes)
     except (OSError, ValueError) as error:
         fault = str(error)
+    except KeyboardInterrupt:
+        fault, code = "interrupted; the same command goes on from the last checkpoints", 128 + signal.SIGINT
     print(f"ablation.py: {fault}", file=sys.stderr)
-    return 2
+    return code
 
 
 def compare(arguments: argparse.Namespace, deadline: float) -> int:
@@ -147,9 +173,10 @@ def compare(arguments: argparse.Namespace, deadline: float) -> int:
     sight = Sight(arguments.num, arguments.num_reference, arguments.detector_size)
     heading, all_done = describe_all(arguments), True
     left = [cell for cell in cells if not is_done(cell)]
-    for done in run_all(left, sight, deadline, arguments.workers):
-        all_done = all_done and done
-        report(arguments.out, heading)
+    with closing(run_all(left, sight, deadline, arguments.workers)) as ends:
+        for done in ends:
+            all_done = all_done and done
+            report(arguments.out, heading)
     if not left:
         report(arguments.out, heading)
     print(f"{arguments.out / 'ablation.md'}: {'all done' if all_done else 'goes on with the same command'}")

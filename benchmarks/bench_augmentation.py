@@ -16,7 +16,6 @@ import argparse
 import json
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -41,9 +40,9 @@ FEATURES: dict[tuple, torch.Tensor] = {}
 
 def build(recipe: str, augment: str, num_images: int, num_steps: int | None = None) -> Trainer:
     torch.manual_seed(0)
-    experiment = RECIPES[recipe](augment=augment if augment == "adaptive" else float(augment))
-    schedule = replace(experiment.schedule, num_steps=num_steps or experiment.schedule.num_steps)
-    return Trainer(experiment.learner, Images(experiment.data().pixels[:num_images]), schedule)
+    length = {"num_steps": num_steps} if num_steps else {}
+    experiment = RECIPES[recipe](augment=augment if augment == "adaptive" else float(augment), **length)
+    return Trainer(experiment.learner, Images(experiment.data().pixels[:num_images]), experiment.schedule)
 
 
 def steps_that_fit(recipe: str, seconds: float) -> int:

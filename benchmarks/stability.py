@@ -2,6 +2,7 @@
 
     python benchmarks/stability.py ring --workers 2 --out ring.json
     python benchmarks/stability.py digits --workers 2 --out digits.json
+    python benchmarks/stability.py digits --methods "w-GCN, data" --taus 0.2 0.5 4 --lrs 0.032 --out taus.json
 
 Trains GCN, w-GCN (both ends of the action) and, on digits, GGCN from the same settings under several learning rates
 and seeds, without and with the guard, a thread each. It prints for every triple: the share of runs that diverged, the
@@ -54,7 +55,7 @@ class Scene:
 
 
 def wgcn(recipe: Build, tau: float, ends: str) -> Build:
-    return lambda **settings: recipe(tau=tau, ends=ends, **settings)
+    return lambda **settings: recipe(**{"tau": tau, "ends": ends} | settings)
 
 
 # tau is the length of the chain, num_steps · step_size = 10 · 0.4: its natural start.
@@ -99,19 +100,36 @@ class Gaps(Watcher):
         self.sane = abs(line["energy_gap"]) <= MAX_GAP and reach <= self.farthest
 
 
-def compare(name: str, method: str, lr: float, seed: int) -> list[dict]:
+@dataclass(frozen=True)
+class Case:
+    """tau None is the scene's own."""
+
+    method: str
+    lr: float
+    tau: float | None
+
+    @property
+    def words(self) -> str:
+        return self.method if self.tau is None else f"{self.method}, τ = {self.tau:g}"
+
+    def experiment(self, scene: Scene) -> Experiment:
+        settings = scene.settings.get(self.method, {}) | ({} if self.tau is None else {"tau": self.tau})
+        return scene.methods[self.method](lr=self.lr, num_steps=scene.num_steps, **settings)
+
+
+def compare(name: str, case: Case, seed: int) -> list[dict]:
     """With the guard and without. A guard that took nothing back changes no bit: then the runs are one."""
-    on = train(name, method, lr, seed, guarded=True)
+    on = train(name, case, seed, guarded=True)
     same = not (on["rollbacks"] or on["diverged"])
-    return [on, on | {"guarded": False} if same else train(name, method, lr, seed, guarded=False)]
+    return [on, on | {"guarded": False} if same else train(name, case, seed, guarded=False)]
 
 
-def train(name: str, method: str, lr: float, seed: int, *, guarded: bool) -> dict:
+def train(name: str, case: Case, seed: int, *, guarded: bool) -> dict:
     """One run: its energy gaps, the guard's rollbacks, its score, and whether it diverged."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     scene, begun = SCENES[name], time.process_time()
-    experiment = scene.methods[method](lr=lr, num_steps=scene.num_steps, **scene.settings.get(method, {}))
+    experiment = case.experiment(scene)
     clocks = {"log_every": scene.looks, "checkpoint_every": 50, "picture_every": 10**9}
     schedule = replace(experiment.schedule, guard=Guard() if guarded else None, **clocks)
     trainer = Trainer(experiment.learner, experiment.data(), schedule, seed=seed)
@@ -125,8 +143,8 @@ def train(name: str, method: str, lr: float, seed: int, *, guarded: bool) -> dic
         except Diverged:
             diverged = True
     return {
-        "method": method, "lr": lr, "guarded": guarded, "seed": seed, "diverged": diverged, "step": trainer.step,
-        "rollbacks": len(session.health.rollbacks), "gaps": watcher.gaps,
+        "method": case.words, "lr": case.lr, "guarded": guarded, "seed": seed, "diverged": diverged,
+        "step": trainer.step, "rollbacks": len(session.health.rollbacks), "gaps": watcher.gaps,
         "score": None if diverged else score(name, trainer, experiment), "seconds": time.process_time() - begun,
     }  # fmt: skip
 
@@ -158,21 +176,28 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--num-seeds", type=int, default=5)
     parser.add_argument("--methods", nargs="+", help="all unless given")
+    parser.add_argument("--lrs", type=float, nargs="+", help="those of the scene unless given")
+    parser.add_argument("--taus", type=float, nargs="+", help="those of the scene unless given")
     parser.add_argument("--out", default="stability.json")
     arguments = parser.parse_args()
     scene = SCENES[arguments.scene]
-    cells = list(product(arguments.methods or scene.methods, scene.lrs))
-    cases = [(*cell, seed) for seed in range(arguments.num_seeds) for cell in cells]
+    methods, taus = arguments.methods or scene.methods, arguments.taus or [None]
+    if arguments.taus and "GCN" in methods:
+        parser.error('GCN has no tau: name others, such as --methods "w-GCN, data"')
+    cases = [Case(*each) for each in product(methods, arguments.lrs or scene.lrs, taus)]
     runs = []
     with ProcessPoolExecutor(arguments.workers) as pool:
-        for done in as_completed([pool.submit(compare, arguments.scene, *case) for case in cases]):
+        seeds = range(arguments.num_seeds)
+        asked = [pool.submit(compare, arguments.scene, case, seed) for seed in seeds for case in cases]
+        for done in as_completed(asked):
             runs += done.result()
             # Written as they come: a benchmark that is stopped leaves what it has found.
             Path(arguments.out).write_text(json.dumps({"scene": arguments.scene, "runs": runs}))
     print(
         "| method | lr | guard | diverged | rollbacks | gap spread | score |\n|---|---|---|---|---|---|---|"
     )
-    for cell in product(arguments.methods or scene.methods, scene.lrs, (False, True)):
+    for case, guarded in product(cases, (False, True)):
+        cell = case.words, case.lr, guarded
         print(row([run for run in runs if (run["method"], run["lr"], run["guarded"]) == cell]))
 
 

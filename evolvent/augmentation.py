@@ -19,18 +19,19 @@ an upper bound: ‖E ∇(Φ∘T)‖² ≤ E ‖∇(Φ∘T)‖².                
 To write another T, subclass `Augmentation`; `GGCN(augmentation=…)` takes it.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from evolvent.conditional import Conditional
 from evolvent.energy import Energy
 from evolvent.flows import Cost
 from evolvent.noise import Noise
 from evolvent.ranks import shared
-from evolvent.shapes import PerPoint, Points, Scalar, apart, carry
+from evolvent.shapes import PerPoint, Points, Scalar
 
 Augment = float | Literal["adaptive"]
 """What a recipe takes: 0 none, up to 1 a fixed probability, "adaptive" one that follows the energy."""
@@ -56,7 +57,7 @@ class Augmentation(nn.Module):
 
     def over(self, energy: Energy, noise: Noise) -> Energy:
         """The energy that the losses see."""
-        return Augmented(energy, self, noise)
+        return Augmented(energy, partial(self, noise=noise))
 
     @torch.no_grad()
     def follow(self, cost: Cost, batch_size: int) -> dict[str, Scalar]:
@@ -99,26 +100,26 @@ class AdaptiveAugmentation(Augmentation):
 
 
 class Augmented(Energy):
-    """Φ∘T over the same net and reference; a label that points carry is none of T's."""
+    """Φ∘T over the same net and reference."""
 
-    def __init__(self, energy: Energy, augmentation: Augmentation, noise: Noise) -> None:
+    def __init__(self, energy: Energy, transform: Callable[[Points], Points]) -> None:
         super().__init__(energy.net, energy.reference)
-        self.energy, self.augmentation, self.noise = energy, augmentation, noise
+        self.energy, self.transform = energy, transform
 
     def potential(self, x: Points) -> PerPoint:
-        if isinstance(self.energy, Conditional):
-            points, labels = apart(x)
-            return self.energy.potential(carry(self.augmentation(points, self.noise), labels))
-        return self.energy.potential(self.augmentation(x, self.noise))
+        return self.energy.potential_after(self.transform, x)
 
     def pull(self, x: Points) -> PerPoint:
         return self.energy.pull(x)
 
 
-def augmentation(augment: Augment, *, num_images: int = 50_000) -> Augmentation | None:
-    """As a recipe's `augment` says."""
+def augmentation(augment: Augment, num_images: int) -> Augmentation | None:
+    """As a recipe's `augment` says, for a run of `num_images`.
+
+    An adaptive p can go from 0 to 1 in a quarter of the run, or in ADA's 500,000 images if those are fewer.
+    """
     if augment == "adaptive":
-        return AdaptiveAugmentation(num_images=num_images)
+        return AdaptiveAugmentation(max(1, min(num_images // 4, 500_000)))
     return Augmentation(augment) if augment else None
 
 

@@ -8,6 +8,8 @@ It runs on the points without it, under the energy at their classes:
     U(x | y), y fixed       Conditional.given(y): x carries nothing
 """
 
+from collections.abc import Callable
+
 from torch import nn
 
 from evolvent.energy import Energy, Load, Pullback
@@ -20,6 +22,11 @@ class Conditional(Energy):
 
     def pull(self, x: Points) -> PerPoint:
         return self.reference.energy(apart(x)[0])
+
+    def potential_after(self, transform: Callable[[Points], Points], x: Points) -> PerPoint:
+        """Φ(T(x), y): a label is none of T's."""
+        points, labels = apart(x)
+        return self.potential(carry(transform(points), labels))
 
     def given(self, labels: Labels) -> "AtClasses":
         """The energy of points that carry no label, row i of class labels[i]."""

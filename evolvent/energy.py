@@ -49,6 +49,10 @@ class Energy(nn.Module):
             )
         return -score
 
+    def potential_after(self, transform: Callable[[Points], Points], x: Points) -> PerPoint:
+        """Φ(T(x))."""
+        return self.potential(transform(x))
+
     def forward(self, x: Points) -> PerPoint:
         """U(x) = Φ(x) − log q(x), in nats, up to log Z."""
         return self.potential(x) + self.pull(x)

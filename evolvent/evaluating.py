@@ -93,25 +93,13 @@ def evaluate(
         device: auto, cpu or cuda.
     """
     if out is not None:
-        if Path(out).suffix != ".png":
-            raise ValueError(f"the picture of nearest images is a .png, not {out}")
-        check_place(Path(out), overwrite=overwrite)
-    asked = None if measures is None else tuple(dict.fromkeys(measures.split(",")))
-    if asked is not None:
-        check_measures(asked, dict.fromkeys((*KNOWN_OF_IMAGES, *KNOWN_OF_POINTS)))
-    module, code = (None, b"") if detector is None else find_detector(detector)
-    settled = settle_device(device)
-    see = Together(here(), lambda: EffLite0() if module is None else module, settled)
-    sight = Sight(asked, module, see, Remembered(cache_folder(cache), see=see, code=code), settled)
+        _check_picture(Path(out), overwrite=overwrite)
+    sight = _sight(measures, detector, cache=cache, device=device)
     if is_trained(source):
-        case = _of_run(
-            from_pretrained(source, device=sight.device), num, sampling, against=against, split=split
-        )
+        saved = from_pretrained(source, device=sight.device)
+        case = _of_run(saved, num, sampling, against=against, split=split)
     else:
-        if sampling != Sampling():
-            raise ValueError(f"{source} holds images: how samples are drawn can be said of a run alone")
-        samples = read_samples(source, num)
-        case = Case(samples, None, given_by(against, split, tuple(samples.shape[1:])))
+        case = _of_images(source, num, sampling, against=against, split=split)
     if out is not None and not isinstance(case.given.others, Tensor):
         raise ValueError("points have no nearest pictures: leave --out out")
 
@@ -124,14 +112,40 @@ def evaluate(
             pictures.save_image(_neighbours(case, sight), out)
             print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
 
-    see.led(conclude)
+    sight.see.led(conclude)
+
+
+def _check_picture(out: Path, *, overwrite: bool) -> None:
+    if out.suffix != ".png":
+        raise ValueError(f"the picture of nearest images is a .png, not {out}")
+    check_place(out, overwrite=overwrite)
+
+
+def _sight(measures: str | None, detector: str | None, *, cache: str | None, device: Device) -> Sight:
+    """As the words of the command say."""
+    asked = None if measures is None else tuple(dict.fromkeys(measures.split(",")))
+    if asked is not None:
+        check_measures(asked, dict.fromkeys((*KNOWN_OF_IMAGES, *KNOWN_OF_POINTS)))
+    module, code = (None, b"") if detector is None else find_detector(detector)
+    settled = settle_device(device)
+    see = Together(here(), lambda: EffLite0() if module is None else module, settled)
+    return Sight(asked, module, see, Remembered(cache_folder(cache), see=see, code=code), settled)
+
+
+def _of_images(
+    source: str, num: int | None, sampling: Sampling, *, against: str | None, split: str | None
+) -> Case:
+    if sampling != Sampling():
+        raise ValueError(f"{source} holds images: how samples are drawn can be said of a run alone")
+    samples = read_samples(source, num)
+    return Case(samples, None, given_by(against, split, tuple(samples.shape[1:])))
 
 
 def _of_run(
     saved: Saved, num: int | None, sampling: Sampling, *, against: str | None, split: str | None
 ) -> Case:
+    """Samples of a run. The data come first, as an hour of drawing must not end at a mistake."""
     num = NUM_SAMPLES if num is None else num
-    # The data come first, as an hour of drawing must not end at a mistake.
     if against is not None:
         given = given_by(against, split, event_shape(saved))
     elif split is not None:

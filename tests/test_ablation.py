@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -142,6 +146,21 @@ def test_a_folder_is_gone_on_with_as_it_was_begun_and_by_one_call_at_a_time(
     code, (line,) = said(monkeypatch, capsys, "--data", other, "--seeds", "0,x")
     assert code == 2 and '"0,x" are no whole numbers' in line
     assert ablation.each_once("0,1,0", int) == [0, 1]
+
+
+def test_ctrl_c_is_one_sentence_and_leaves_nobody_at_work(data, tmp_path):
+    """While the workers still import: none of them says a word, and the pipe closes when the last has gone."""
+    out = tmp_path / "out"
+    words = ["--size", "16", "--num", "20", "--num-reference", "20", "--workers", "2", "--data"]
+    line = [sys.executable, ablation.__file__, *words, data, "--out", str(out)]
+    with subprocess.Popen(line, start_new_session=True, stderr=subprocess.PIPE, text=True) as command:
+        while not (out / "settings.json").exists() and command.poll() is None:
+            time.sleep(0.01)
+        time.sleep(1)
+        os.killpg(command.pid, signal.SIGINT)
+        said = command.communicate(timeout=60)[1]
+    assert said == "ablation.py: interrupted; the same command goes on from the last checkpoints\n"
+    assert command.returncode == 130
 
 
 def test_grey_images_are_compared_in_colour(small, tmp_path):

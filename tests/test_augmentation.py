@@ -27,7 +27,10 @@ from evolvent.learners.ggcn import GGCN
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.noise import Noise
+from evolvent.recipes.cifar10 import cifar10_ggcn
 from evolvent.recipes.digits import digits, digits_adversarial
+from evolvent.recipes.faces import faces64_ggcn
+from evolvent.recipes.images import images as images_recipe
 from evolvent.reference import Gaussian, Uniform
 from evolvent.shapes import apart, carry
 from evolvent.trainer import Adam, Schedule, Trainer
@@ -283,13 +286,29 @@ def test_stopped_and_resumed_it_goes_on_bitwise():
     assert same(straight.state_dict(), second.state_dict())
 
 
+@pytest.mark.parametrize("recipe", [digits, digits_adversarial, images_recipe, cifar10_ggcn, faces64_ggcn])
+def test_p_can_go_all_the_way_in_a_quarter_of_a_run_however_short(recipe):
+    data = {"data": ""} if recipe is images_recipe else {}
+    experiment = recipe(num_steps=100, batch_size=16, width=4, num_hidden=4, augment="adaptive", **data)
+    transform = experiment.learner.augmentation
+    transform.separation.fill_(1)
+    for _ in range(25):
+        p = transform.follow(told(1.0), 16)["augmentation"]
+    assert p == pytest.approx(AdaptiveAugmentation.most)
+
+
+def test_in_a_long_run_p_takes_its_time():
+    assert augmentation("adaptive", 10**9).num_images == 500_000
+    assert augmentation("adaptive", 3).num_images == 1
+
+
 # What is refused
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan, math.inf])
 def test_a_probability_outside_0_to_1_is_refused(p):
     with pytest.raises(ValueError, match="probability from 0 to 1, not"):
-        augmentation(p)
+        augmentation(p, 100)
 
 
 def test_an_adaptive_augmentation_that_cannot_move_is_refused():

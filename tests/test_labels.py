@@ -131,6 +131,7 @@ MISTAKES = {
     "train images --data {place}/shades.npz --size 8 --channels 1 --num-classes 3": "give --labels as well",
     "train cifar10-ggcn --data {place}/shades.npz --size 8 --labels": "give --num-classes 3, where the recipe has it",
     "sample {place}/run --out shades.npz/": "leave off the / or the .npz",
+    "train images --data {place}/shades.npz --labels --num-classes 1000000000000": "at most 65536, not 1000000000000",
     "train images --data {place}/shades.npz --labels --num-classes 0": "num_classes must be at least 1, not 0",
 }
 

@@ -3,12 +3,17 @@
 import json
 import statistics
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablating.cells import CELLS
 from evolvent.files import open_whole, write_whole
+
+Row = tuple[str, str, str]
+"""Words, cell and sampling."""
 
 LADDER = (
     ("GCN", "gcn", "image"),
@@ -17,7 +22,7 @@ LADDER = (
     ("amortised: − chain in training", "amortised", "births"),
     ("amortised: + hidden evolution at sampling", "amortised", "hidden"),
 )
-"""Words, cell and sampling: each a step from the row above."""
+"""Each a step from the row above."""
 TAUS = ("gcn", "wgcn-half", "wgcn", "wgcn-double", "wgcn-path-half", "wgcn-path", "wgcn-path-double")
 UPSAMPLING = (("fixed", "births"), ("fixed", "image"), ("trainable", "births"), ("trainable", "image"))
 CURVES = ("gcn", "wgcn", "wgcn-path")
@@ -30,10 +35,6 @@ in FRAME Revisited (arXiv 1812.01186), CIFAR-10: real images 11.24, DCGAN 6.16, 
 4.95), wFRAME 5.52 (with labels 6.05). FID over Inception's features, as published, CIFAR-10 without labels: Energy
 Matching 3.34, CDRL-large 3.68, CDRL 4.31, CLEL 8.61, DRL 9.58, VAEBM 12.2, EBM life-cycle 22.1, Improved-CD 25.1,
 JEM 38.4, IGEBM 40.6; R3GAN, a neighbour among GANs, 1.96.
-
-| other libraries under this protocol | frechet | kernel |
-|---|---|---|
-| *not yet measured* | | |
 """
 
 
@@ -89,110 +90,81 @@ def _stages(found: Found) -> str:
     return _table("Stages of sampling", text, rows, found, births=found.scores("ggcn", "births"))
 
 
-HEADS = (
-    "frechet, test ↓",
-    "kernel, test ↓",
-    "frechet, train ↓",
-    "kernel, train ↓",
-    "recall ↑",
-    "coverage ↑",
-    "class score ↑",
-    "memorisation ratio",
-    "memorised share ↓",
-)
-KEYS = (
-    ("test", "frechet"),
-    ("test", "kernel"),
-    ("train", "frechet"),
-    ("train", "kernel"),
-    ("test", "recall"),
-    ("test", "coverage"),
-    ("test", "class-score"),
-    ("test", "memorisation-ratio"),
-    ("test", "memorised-share"),
-)
+MEASURES = {
+    "frechet, test ↓": ("test", "frechet"),
+    "kernel, test ↓": ("test", "kernel"),
+    "frechet, train ↓": ("train", "frechet"),
+    "kernel, train ↓": ("train", "kernel"),
+    "recall ↑": ("test", "recall"),
+    "coverage ↑": ("test", "coverage"),
+    "class score ↑": ("test", "class-score"),
+    "memorisation ratio": ("test", "memorisation-ratio"),
+    "memorised share ↓": ("test", "memorised-share"),
+}
+GAINS = {"gain, frechet": ("test", "frechet"), "gain, kernel": ("test", "kernel")}
 
 
-def _table(
-    title: str,
-    text: str,
-    rows: Sequence[tuple[str, str, str]],
-    found: Found,
-    births: list[dict] | None = None,
-) -> str:
-    """One line a (words, cell, sampling) that is there, and the floor; "" where none is."""
-    gain = ["gain, frechet", "gain, kernel"] if births else []
-    lines, floors = [_line("", *HEADS, *gain), _line(*["---"] * (1 + len(HEADS) + len(gain)))], None
+def _table(title: str, text: str, rows: Sequence[Row], found: Found, *, births: Sequence[dict] = ()) -> str:
+    """One line a (words, cell, sampling) that is there, and the floor; gains where `births` are given."""
+    lines, floor = [], []
     for words, cell, sampling in rows:
-        records = found.scores(cell, sampling)
-        if records:
-            floors = records[0]
-            more = [_gain(records, births, key) for key in KEYS[:2]] if births else []
-            lines.append(_line(words, *(_mean(records, _value(key)) for key in KEYS), *more))
+        if records := found.scores(cell, sampling):
+            gains = [_gain(records, births, key) for key in GAINS.values() if births]
+            lines.append(_line(words, *(_mean(records, _value(key)) for key in MEASURES.values()), *gains))
+            floor = [_floor(records[0])]
         elif faults := [record["diverged"] for record in found.training(cell) if record["diverged"]]:
             lines.append(_line(words, f"diverged, {faults[0]}"))
-    if floors is None and len(lines) == 2:
-        return ""
-    if floors:
-        lines.append(
-            _line("*floor: real images*", *(f"*{_number(_value(key, 'floor')(floors))}*" for key in KEYS))
-        )
-    return f"## {title}\n\n{text}\n\n" + "\n".join(lines) + "\n"
+    return _section(title, text, [*MEASURES, *(GAINS if births else ())], lines + floor)
+
+
+def _floor(record: dict) -> str:
+    values = (_number(_value(key, "floor")(record)) for key in MEASURES.values())
+    return _line("*floor: real images*", *(f"*{value}*" for value in values))
+
+
+COSTS = (
+    "steps", "images seen", "s, training", "parameters: energy", "mapping", "peak memory, MiB",
+    "gradients an image", "sampling", "gradients a sample", "s per 1,000 samples",
+)  # fmt: skip
 
 
 def _costs(found: Found) -> str:
-    heads = ("steps", "images seen", "s, training", "parameters: energy", "mapping", "peak memory, MiB")
-    heads += ("gradients an image", "sampling", "gradients a sample", "s per 1,000 samples")
-    lines = [_line("", *heads), _line(*["---"] * (1 + len(heads)))]
-    for name, cell in CELLS.items():
-        records = found.training(name)
-        if not records:
-            continue
-        keys = ("steps", "images", "seconds")
-        cells = [_mean(records, lambda record, key=key: record[key]) for key in keys]
-        cells += [f"{records[0]['parameters'].get(part, 0):,}" for part in ("energy", "mapping")]
-        cells += [
-            _mean(records, lambda record: record["peak_mib"]),
-            _number(records[0]["gradients_per_image"]),
-        ]
-        for sampling in cell.samplings:
-            drawn = found.scores(name, sampling)
-            costs = (
-                [_mean(drawn, lambda record, key=key: record[key]) for key in DRAWING] if drawn else ["", ""]
-            )
-            lines.append(_line(cell.words, *cells, sampling, *costs))
-            cells = [""] * len(cells)
     text = (
         "Gradients are those through the score, a point each: of forces and of what is learned from, and one more"
         " where a force is differentiated. Memory is what training holds at its peak."
     )
-    return f"## Cost\n\n{text}\n\n" + "\n".join(lines) + "\n" if len(lines) > 2 else ""
+    lines = [line for cell in CELLS if found.training(cell) for line in _costs_of(cell, found)]
+    return _section("Cost", text, COSTS, lines)
 
 
-DRAWING = ("gradients_per_sample", "seconds_per_1000")
+def _costs_of(cell: str, found: Found) -> list[str]:
+    """A line for each sampling of a trained cell; the first tells what training took."""
+    lines, training = [], _of_training(found.training(cell))
+    for sampling in CELLS[cell].samplings:
+        drawn = found.scores(cell, sampling)
+        drawing = _means(drawn, "gradients_per_sample", "seconds_per_1000") if drawn else ["", ""]
+        lines.append(_line(CELLS[cell].words, *training, sampling, *drawing))
+        training = [""] * len(training)
+    return lines
+
+
+def _of_training(records: list[dict]) -> list[str]:
+    of_each = _means(records, "steps", "images", "seconds")
+    parameters = [f"{records[0]['parameters'].get(part, 0):,}" for part in ("energy", "mapping")]
+    return of_each + parameters + _means(records, "peak_mib") + [_number(records[0]["gradients_per_image"])]
 
 
 def _dissipation(found: Found, out: Path) -> str:
     """The figure of energy drop and gap over training steps, first seed."""
-    figure = Figure(figsize=(10, 3.6), dpi=110, layout="constrained")
-    panels, shown = figure.subplots(1, 2), []
-    for cell in CURVES:
-        for record in found.training(cell)[:1]:
-            lines = [
-                json.loads(line) for line in (out / record["folder"] / "log.jsonl").read_text().splitlines()
-            ]
-            steps = [line["step"] for line in lines]
-            for axes, key in zip(panels, ("energy_drop", "energy_gap"), strict=True):
-                (curve,) = axes.plot(
-                    steps, [line[key] for line in lines], linewidth=1, label=CELLS[cell].words
-                )
-                ends = ([line[f"{key}@{end}"] for line in lines] for end in ("min", "max"))
-                axes.fill_between(steps, *ends, alpha=0.2, linewidth=0, color=curve.get_color())
-            shown.append(cell)
-    if not shown:
+    logs = {CELLS[cell].words: out / r["folder"] for cell in CURVES for r in found.training(cell)[:1]}
+    if not logs:
         return ""
-    for axes, words in zip(panels, ("energy that a chain dissipates, nats", "energy gap, nats"), strict=True):
-        axes.set(title=words, xlabel="step", yscale="symlog")
+    figure = Figure(figsize=(10, 3.6), dpi=110, layout="constrained")
+    signs = {"energy_drop": "energy that a chain dissipates, nats", "energy_gap": "energy gap, nats"}
+    for axes, (sign, title) in zip(figure.subplots(1, 2), signs.items(), strict=True):
+        for words, folder in logs.items():
+            _curve(axes, sign, (folder / "log.jsonl").read_text(), words)
+        axes.set(title=title, xlabel="step", yscale="symlog")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
     with open_whole(out / "dissipation.png") as file:
@@ -201,15 +173,34 @@ def _dissipation(found: Found, out: Path) -> str:
     return f"## Energy dissipation\n\n{text}\n\n![energy drop and gap over training](dissipation.png)\n"
 
 
+def _curve(axes: Axes, sign: str, log: str, words: str) -> None:
+    lines = [json.loads(line) for line in log.splitlines()]
+    steps, mean, least, most = (
+        [line[key] for line in lines] for key in ("step", sign, f"{sign}@min", f"{sign}@max")
+    )
+    (curve,) = axes.plot(steps, mean, linewidth=1, label=words)
+    axes.fill_between(steps, least, most, alpha=0.2, linewidth=0, color=curve.get_color())
+
+
 def _pictures(found: Found) -> str:
-    """The first seed's samples, and each of some with its nearest training images."""
-    lines = [_line("", "samples", "samples, each with its five nearest training images"), _line(*["---"] * 3)]
-    for cell, words in ((name, cell.words) for name, cell in CELLS.items()):
-        for sampling in CELLS[cell].samplings:
+    lines = []
+    for cell, model in CELLS.items():
+        for sampling in model.samplings:
             for record in found.scores(cell, sampling)[:1]:
                 name = f"{record['folder']}-{sampling}"
-                lines.append(_line(f"{words}: {sampling}", f"![]({name}.png)", f"![]({name}-nearest.png)"))
-    return "## Pictures\n\n" + "\n".join(lines) + "\n" if len(lines) > 2 else ""
+                lines.append(
+                    _line(f"{model.words}: {sampling}", f"![]({name}.png)", f"![]({name}-nearest.png)")
+                )
+    heads = "samples", "samples, each with its five nearest training images"
+    return _section("Pictures", "Of the first seed.", heads, lines)
+
+
+def _section(title: str, text: str, heads: Sequence[str], lines: Sequence[str]) -> str:
+    """A title, what to know, and a table; "" without a line."""
+    if not lines:
+        return ""
+    table = [_line("", *heads), _line(*["---"] * (1 + len(heads))), *lines]
+    return f"## {title}\n\n{text}\n\n" + "\n".join(table) + "\n"
 
 
 def _value(key: tuple[str, str], what: str = "value") -> Callable[[dict], float | None]:
@@ -217,9 +208,13 @@ def _value(key: tuple[str, str], what: str = "value") -> Callable[[dict], float 
     return lambda record: next(score[what] for score in record[part] if score["measure"] == measure)
 
 
-def _gain(records: list[dict], births: list[dict], key: tuple[str, str]) -> str:
+def _gain(records: list[dict], births: Sequence[dict], key: tuple[str, str]) -> str:
     before, after = (statistics.mean(map(_value(key), some)) for some in (births, records))
     return f"{100 * (1 - after / before):.1f} %"
+
+
+def _means(records: list[dict], *keys: str) -> list[str]:
+    return [_mean(records, itemgetter(key)) for key in keys]
 
 
 def _mean(records: list[dict], value: Callable[[dict], float]) -> str:

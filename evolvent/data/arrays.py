@@ -17,7 +17,7 @@ import numpy as np
 from evolvent.data.album import PIECE_BYTES, Album, Rows, album_of_array, converted, shape_of
 
 SPLIT_KEYS = (("{}_x", "{}_y"), ("x_{}", "y_{}"), ("{}_images", "{}_labels"))
-"""How .npz files name the images and labels of a split."""
+"""How .npz files name the images and labels of a split: a set's own labels are looked for first, then the others."""
 
 ONLY = "the array"
 """What the array of an .npy is called."""
@@ -74,7 +74,7 @@ def file_album(
 ) -> Album:
     """The images in an .npy or .npz.
 
-    An .npz holds either splits (train_x and train_y, x_train and y_train, or train_images and train_labels;
+    An .npz holds either splits (train_x, x_train or train_images, labels in train_y, y_train or train_labels;
     the same for test), of which `split` picks one, or a single array of images and at most one of labels.
     """
     arrays = stored_arrays(Path(path))
@@ -188,9 +188,10 @@ def _check_length(num_bytes: int, shape: tuple[int, ...], dtype: np.dtype) -> No
 
 
 def _split_keys(arrays: dict[str, Stored], split: str) -> tuple[str, str] | None:
-    for images, labels in SPLIT_KEYS:
+    for images, own in SPLIT_KEYS:
         if images.format(split) in arrays:
-            return images.format(split), labels.format(split)
+            labels = [key.format(split) for key in (own, *(other for _, other in SPLIT_KEYS))]
+            return images.format(split), next((key for key in labels if key in arrays), "")
     return None
 
 
@@ -215,6 +216,8 @@ def checked_labels(labels: np.ndarray | None, num: int, name: str) -> np.ndarray
             f"{name} has {num} images, and its labels are {labels.dtype} of shape {list(labels.shape)}; "
             f"give integers of shape [{num}]"
         )
+    if labels.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} has labels up to {labels.max()}; number its classes from 0, without a gap")
     return labels.reshape(num).astype(np.int64)
 
 

@@ -92,7 +92,7 @@ def check_labels(labels: Tensor | None, num_classes: int) -> None:
     if labels is None:
         raise ValueError(
             "these data have no labels to learn from: leave --labels out, or give data that have them (a folder with a"
-            " subfolder for each class, an .npz with labels beside its images)"
+            " subfolder for each class, an .npz with train_y beside train_x)"
         )
     there = labels.unique().tolist()
     if there == list(range(num_classes)):

@@ -13,6 +13,18 @@ from torch import nn
 from evolvent.nets.score import check_counts, inner_product
 from evolvent.shapes import Hidden, PerPoint, Points, apart, carry
 
+MOST_CLASSES = 2**16
+"""Each has weights of its own, and images to learn them from."""
+
+
+def check_classes(num_classes: int) -> None:
+    check_counts(num_classes=num_classes)
+    if num_classes > MOST_CLASSES:
+        raise ValueError(
+            f"num_classes is how many different labels the data have, at most {MOST_CLASSES}, not {num_classes}: number"
+            " them from 0 without a gap and give the last one plus 1"
+        )
+
 
 class Projection(nn.Module):
     """f(x, y) = ⟨h(x), w + e_y⟩ over a score with `features` h and a linear `read_out` w.
@@ -22,7 +34,7 @@ class Projection(nn.Module):
 
     def __init__(self, score: nn.Module, num_classes: int) -> None:
         super().__init__()
-        check_counts(num_classes=num_classes)
+        check_classes(num_classes)
         self.score, self.num_classes = score, num_classes
         self.directions = nn.Parameter(torch.zeros(num_classes, score.read_out.in_features))
 
@@ -39,7 +51,7 @@ class ByClass(nn.Module):
 
     def __init__(self, mapping: nn.Module, num_classes: int) -> None:
         super().__init__()
-        check_counts(num_classes=num_classes)
+        check_classes(num_classes)
         if mapping.num_hidden % 2:
             raise ValueError(f"half of {mapping.num_hidden} codes cannot be the class's: give an even number")
         self.mapping, self.num_classes, self.num_hidden = mapping, num_classes, mapping.num_hidden // 2

@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import nn
 
-from evolvent.augmentation import Augment, augmentation
+from evolvent.augmentation import Augment, Augmentation, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
@@ -68,7 +68,7 @@ def cifar10_amortized(
     """
     known = num_classes if labels else None
     nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
-    learner = ggcn(*nets, tau=tau, training={}, augment=augment)
+    learner = ggcn(*nets, tau=tau, training={}, augmentation=augmentation(augment, num_steps * batch_size))
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
     return on_cifar10(learner, data, size, clocks, num_classes=known)
@@ -108,7 +108,9 @@ def cifar10_ggcn(
     known = num_classes if labels else None
     image = noisy_descent(chain_step_size, chain_steps, noise)
     nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
-    learner = ggcn(*nets, tau=tau, training={"image": image}, augment=augment)
+    learner = ggcn(
+        *nets, tau=tau, training={"image": image}, augmentation=augmentation(augment, num_steps * batch_size)
+    )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
     return on_cifar10(learner, data, size, clocks, num_classes=known)
@@ -236,7 +238,7 @@ def ggcn(
     *,
     tau: float,
     training: dict[str, Dynamics],
-    augment: Augment,
+    augmentation: Augmentation | None,
 ) -> GGCN:
     """Adversarial GGCN; β = 2 in hidden space scored best in the prototype of this method on CIFAR-10."""
     return model(
@@ -247,7 +249,7 @@ def ggcn(
         training=training,
         sampling={"hidden": Langevin(0.05, 100)} | training,
         beta=2.0,
-        augmentation=augmentation(augment, num_images=500_000),
+        augmentation=augmentation,
     )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal
 
-from evolvent.augmentation import Augment, augmentation
+from evolvent.augmentation import Augment, Augmentation, augmentation
 from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
 from evolvent.dynamics import Dynamics, Langevin
@@ -92,7 +92,13 @@ def digits(
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = adversarial_ggcn(
-        width, num_hidden, tau=tau, beta=beta, training={"image": image}, labels=labels, augment=augment
+        width,
+        num_hidden,
+        tau=tau,
+        beta=beta,
+        training={"image": image},
+        labels=labels,
+        augmentation=augmentation(augment, num_steps * batch_size),
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     schedule = Schedule(num_steps, batch_size, adam, precision=precision)
@@ -125,7 +131,13 @@ def digits_adversarial(
         precision: bfloat16 is faster where the machine has instructions for it.
     """
     learner = adversarial_ggcn(
-        width, num_hidden, tau=tau, beta=beta, training={}, labels=labels, augment=augment
+        width,
+        num_hidden,
+        tau=tau,
+        beta=beta,
+        training={},
+        labels=labels,
+        augmentation=augmentation(augment, num_steps * batch_size),
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     schedule = Schedule(num_steps, batch_size, adam, precision=precision)
@@ -139,7 +151,7 @@ def adversarial_ggcn(
     tau: float,
     beta: float,
     training: dict[str, Dynamics],
-    augment: Augment,
+    augmentation: Augmentation | None,
     labels: bool,
 ) -> GGCN:
     model, energy, mapping = by_class(
@@ -156,7 +168,7 @@ def adversarial_ggcn(
         training=training,
         sampling={"hidden": Langevin(0.05, 50)} | training,
         beta=beta,
-        augmentation=augmentation(augment),
+        augmentation=augmentation,
     )
 
 

@@ -1,12 +1,12 @@
 """Faces at 64 px, for one GPU. `data` is a folder, a ZIP, an .npz or a named set of aligned faces."""
 
-from evolvent.augmentation import Augment
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
 from evolvent.metrics.scores import judge_images
 from evolvent.recipes.card import recipe
-from evolvent.recipes.cifar10 import NOT_RUN, ggcn, schedule
+from evolvent.recipes.cifar10 import NOT_RUN, ggcn, nets_of, schedule
 from evolvent.recipes.digits import noisy_descent
 from evolvent.trainer import Adam, Experiment
 
@@ -41,8 +41,9 @@ def faces64_ggcn(
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
+    nets = nets_of(SIZE, width, mapping_width, num_hidden, depth=2, patch=1, num_classes=None)
     learner = ggcn(
-        width, mapping_width, num_hidden, tau=tau, training={"image": image}, augment=augment, size=SIZE
+        *nets, tau=tau, training={"image": image}, augmentation=augmentation(augment, num_steps * batch_size)
     )
 
     def part(which: int) -> Images | Stream:

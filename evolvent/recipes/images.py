@@ -65,7 +65,7 @@ def images(
         mapping_loss=Adversarial(logistic),
         training={},
         sampling={"hidden": Langevin(0.05, 50)},
-        augmentation=augmentation(augment),
+        augmentation=augmentation(augment, num_steps * batch_size),
     )
 
     def part(which: int) -> Images | Stream:

@@ -87,6 +87,13 @@ def test_labels_that_do_not_fit_are_refused(labels):
         from_array(GREY, labels)
 
 
+def test_the_greatest_label_is_read_and_one_beyond_is_refused():
+    top = np.full(6, 2**63 - 1, np.uint64)
+    assert from_array(GREY, top).labels.tolist() == top.tolist()
+    with pytest.raises(ValueError, match=r"has labels up to 9223372036854775808; number its classes from 0"):
+        from_array(GREY, top + np.uint64(1))
+
+
 # files
 
 
@@ -98,6 +105,13 @@ def test_an_npz_with_splits_gives_the_split_that_is_asked(tmp_path, x, y):
     train, test = from_file(tmp_path / "both.npz"), from_file(tmp_path / "both.npz", split="test")
     assert torch.equal(train.pixels, from_array(COLOUR).pixels) and train.labels.tolist() == list(range(6))
     assert len(test) == 2 and test.labels.tolist() == [7, 8]
+
+
+def test_images_and_labels_named_in_two_ways_belong_together_and_own_labels_go_first(tmp_path):
+    np.savez(tmp_path / "mixed.npz", train_x=COLOUR, train_labels=np.arange(6))
+    assert from_file(tmp_path / "mixed.npz").labels.tolist() == list(range(6))
+    np.savez(tmp_path / "both.npz", train_images=COLOUR, train_y=np.zeros(6, int), train_labels=np.arange(6))
+    assert from_file(tmp_path / "both.npz").labels.tolist() == list(range(6))
 
 
 def test_an_npz_of_one_array_needs_no_names(tmp_path):
