@@ -43,7 +43,11 @@ def faces64_ggcn(
     image = noisy_descent(chain_step_size, chain_steps, noise)
     nets = nets_of(SIZE, width, mapping_width, num_hidden, depth=2, patch=1, num_classes=None)
     learner = ggcn(
-        *nets, tau=tau, training={"image": image}, augmentation=augmentation(augment, num_steps * batch_size)
+        *nets,
+        tau=tau,
+        beta=2.0,
+        training={"image": image},
+        augmentation=augmentation(augment, num_steps * batch_size),
     )
 
     def part(which: int) -> Images | Stream:
