@@ -77,8 +77,8 @@ SCALES = {
         mapping_lr=1e-3,
         mapped_tau=0.1,
         short=noisy_descent(0.05, 2, 0.001),
-        hidden=Langevin(0.05, 50),
-        beta=1.0,
+        hidden=Langevin(0.02, 50),
+        beta=8.0,
         clocks={"averaging": 0.998},
     ),
     32: Scale(
