@@ -16,7 +16,7 @@ from evolvent.joining import take_gpu
 from evolvent.leading import Ask, led
 from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
-from evolvent.sampling import check_counts, choose_stages, draw, draw_chunk
+from evolvent.sampling import check_counts, choose_stages, draw, draw_chunk, num_at_once
 from evolvent.shapes import Pixels, Points
 from evolvent.terminal import counted, open_console
 
@@ -34,7 +34,7 @@ class Sampling:
         step_size: of every stage, in place of the recipe's.
         temperature: of every stage, in place of the recipe's.
         beta: weight of the learned energy in hidden space, in place of the recipe's: more is likelier and less diverse.
-        batch_size: drawn at once, in place of the recipe's; bitwise the same samples need the same.
+        batch_size: drawn at once, in place of the recipe's (64 images on a CPU); bitwise equal samples need equal ones.
     """
 
     seed: int = 0
@@ -61,7 +61,9 @@ class Sampling:
 
     def at_once(self, saved: Saved) -> int:
         """How many are drawn at once."""
-        return saved.experiment.schedule.sampling_batch_size if self.batch_size is None else self.batch_size
+        if self.batch_size is not None:
+            return self.batch_size
+        return num_at_once(saved.experiment.schedule.sampling_batch_size, event_shape(saved), saved.device)
 
 
 def draw_into(

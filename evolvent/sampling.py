@@ -16,6 +16,8 @@ from evolvent.dynamics import Dynamics, Langevin
 from evolvent.noise import ImageNoise
 from evolvent.shapes import Points
 
+MOST_IMAGES_ON_A_CPU = 64
+
 
 def draw(
     learner: nn.Module,
@@ -53,6 +55,12 @@ def draw_chunk(
     labels = [turns[noise.images[:, 0] % len(turns)]] if len(turns) else []
     with torch.no_grad():
         return learner.sample(batch_size, noise, chosen, *labels).cpu()
+
+
+def num_at_once(asked: int, event_shape: Sequence[int], device: torch.device | str) -> int:
+    """`asked` points, but on a CPU no more than 64 images: it gains nothing from more, and few samples cost a chunk."""
+    small = len(event_shape) == 3 and torch.device(device).type == "cpu"
+    return min(asked, MOST_IMAGES_ON_A_CPU) if small else asked
 
 
 def check_counts(num: int, batch_size: int) -> None:

@@ -23,7 +23,7 @@ from evolvent.guard import Health, Verdict, likely_cause
 from evolvent.learners.update import Update
 from evolvent.ranks import RankLost
 from evolvent.runs import Run, read_log
-from evolvent.sampling import classes_of, draw
+from evolvent.sampling import classes_of, draw, num_at_once
 from evolvent.shapes import Points
 from evolvent.stopping import Stopped, caught_signals
 from evolvent.trainer import Diverged, Trainer, reseed
@@ -321,9 +321,10 @@ def _cause(line: dict[str, float], trainer: Trainer) -> str:
 
 def _show_samples(run: Run, trainer: Trainer) -> None:
     """samples.png: what the averaged learner draws under the run's seed."""
-    at_once = trainer.schedule.sampling_batch_size
-    num = min(MAX_TILES, at_once) if len(trainer.data.event_shape) == 3 else NUM_POINTS
-    points = draw(trainer.averaged, num, seed=trainer.seed, batch_size=at_once, device=trainer.device)
+    shape, device = trainer.data.event_shape, trainer.device
+    at_once = num_at_once(trainer.schedule.sampling_batch_size, shape, device)
+    num = min(MAX_TILES, at_once) if len(shape) == 3 else NUM_POINTS
+    points = draw(trainer.averaged, num, seed=trainer.seed, batch_size=at_once, device=device)
     num_classes = len(classes_of(trainer.averaged))
     _save_picture(points, trainer, trainer.averaged, run.path / "samples.png", num_classes=num_classes)
 

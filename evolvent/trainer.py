@@ -61,7 +61,8 @@ class Schedule:
         float32.
     captured: on a GPU, record the forward and backward passes once as a CUDA graph and replay it every step: no
         Python, no launches one by one. An update's tensors are then overwritten by the next update.
-    sampling_batch_size: how many points are drawn at once; a sample is bitwise the same at the same number.
+    sampling_batch_size: how many points are drawn at once, of images on a CPU 64 at most; a sample is bitwise the same
+        at the same number.
     *_every: in steps.
     guard: what takes the run back when its vital signs explode; None to go on until a number is not finite.
     """

@@ -13,7 +13,7 @@ from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.particles import Fresh
 from evolvent.reference import Gaussian
-from evolvent.sampling import choose_stages, draw
+from evolvent.sampling import choose_stages, draw, num_at_once
 
 HIDDEN, IMAGE = Langevin(0.05, 50, final_step_size=0.01), MALA(0.1, 5)
 OFFERED = {"hidden": HIDDEN, "image": IMAGE}
@@ -39,6 +39,12 @@ def test_a_point_depends_on_the_seed():
 def test_without_stages_the_points_are_births():
     births = draw(learner(), 500, stages={}, batch_size=500)
     assert abs(float(births.var()) - 1) < 0.15  # 1000 draws of N(0, 1): a standard error of 0.045
+
+
+def test_images_come_in_chunks_that_a_cpu_draws_in_seconds_and_other_points_as_the_recipe_says():
+    assert [num_at_once(500, (3, 32, 32), device) for device in ("cpu", "cuda")] == [64, 500]
+    assert num_at_once(8, (1, 64, 64), "cpu") == 8
+    assert num_at_once(1024, (2,), "cpu") == 1024
 
 
 def test_at_least_one_point_must_be_asked_for():
