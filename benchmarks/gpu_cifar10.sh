@@ -8,7 +8,8 @@
 # DATA is an .npz with uint8 train_x and test_x (`evolvent data cifar10 --out cifar10.npz`), or what `evolvent data` reads.
 # Each call goes on with the first model that is unfinished, for one piece; call it until it says "all done". A finished
 # model is scored once: births, and its own stages, 10,000 samples against the 10,000 test images (floor: as many training
-# images), and 50,000 against the 50,000 training images.
+# images), and 50,000 against the 50,000 training images. Where particles evolve in hidden space, 5,000 against the training
+# images at several weights of the energy say which --beta to sample with.
 # OPTIONS adds recipe options, ABLATION those of the ablation; DEVICE=cpu rehearses, here with an .npz of 16 px:
 #   OPTIONS='--size 16 --num-steps 4 --batch-size 8 --width 8 --mapping-width 8 --captured false' NUM=64 DEVICE=cpu
 #   ABLATION='--size 16 --minutes 0.1 --num 64 --num-reference 128 --detector-size 64'
@@ -45,6 +46,12 @@ for model in "${models[@]}"; do
         evolvent evaluate "$run" --num "$num" --dynamics none "${on[@]}"
         evolvent evaluate "$run" --num "$num" "${on[@]}"
         evolvent evaluate "$run" --num "$all" --against "$data" --split train --measures frechet,kernel "${on[@]}"
+        if [ "$model" = amortized ] || [ "$model" = ggcn ]; then
+            for beta in 1 4 8; do
+                evolvent evaluate "$run" --num "${NUM:-5000}" --dynamics hidden --step-size 0.02 --beta "$beta" \
+                    --against "$data" --split train --measures frechet,kernel "${on[@]}"
+            done
+        fi
         touch "$run/scored"
         echo "$model is scored"
         exit 0
