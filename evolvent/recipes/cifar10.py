@@ -51,6 +51,8 @@ def cifar10_amortized(
     patch: int = 1,
     tau: float = 0.04,
     beta: float = 2.0,
+    hidden_steps: int = 100,
+    hidden_step_size: float = 0.05,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     augment: Augment = 0.0,
@@ -63,7 +65,7 @@ def cifar10_amortized(
     Args:
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 trains faster, for a CPU.
-        beta: weight of the energy in hidden space, at sampling alone.
+        beta: weight of the energy in hidden space, at sampling alone, as are the steps there and their size.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -71,7 +73,12 @@ def cifar10_amortized(
     known = num_classes if labels else None
     nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
     learner = ggcn(
-        *nets, tau=tau, beta=beta, training={}, augmentation=augmentation(augment, num_steps * batch_size)
+        *nets,
+        tau=tau,
+        beta=beta,
+        hidden=Langevin(hidden_step_size, hidden_steps),
+        training={},
+        augmentation=augmentation(augment, num_steps * batch_size),
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
@@ -91,6 +98,8 @@ def cifar10_ggcn(
     patch: int = 1,
     tau: float = 0.04,
     beta: float = 2.0,
+    hidden_steps: int = 100,
+    hidden_step_size: float = 0.05,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     chain_steps: int = 2,
@@ -106,7 +115,7 @@ def cifar10_ggcn(
     Args:
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 trains faster, for a CPU.
-        beta: weight of the energy in hidden space, at sampling alone.
+        beta: weight of the energy in hidden space, at sampling alone, as are the steps there and their size.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -118,6 +127,7 @@ def cifar10_ggcn(
         *nets,
         tau=tau,
         beta=beta,
+        hidden=Langevin(hidden_step_size, hidden_steps),
         training={"image": image},
         augmentation=augmentation(augment, num_steps * batch_size),
     )
@@ -248,6 +258,7 @@ def ggcn(
     *,
     tau: float,
     beta: float,
+    hidden: Dynamics,
     training: dict[str, Dynamics],
     augmentation: Augmentation | None,
 ) -> GGCN:
@@ -257,7 +268,7 @@ def ggcn(
         flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,
-        sampling={"hidden": Langevin(0.05, 100)} | training,
+        sampling={"hidden": hidden} | training,
         beta=beta,
         augmentation=augmentation,
     )

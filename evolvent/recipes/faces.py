@@ -4,6 +4,7 @@ from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
+from evolvent.dynamics import Langevin
 from evolvent.metrics.scores import judge_images
 from evolvent.recipes.card import recipe
 from evolvent.recipes.cifar10 import NOT_RUN, ggcn, nets_of, schedule
@@ -46,6 +47,7 @@ def faces64_ggcn(
         *nets,
         tau=tau,
         beta=2.0,
+        hidden=Langevin(0.05, 100),
         training={"image": image},
         augmentation=augmentation(augment, num_steps * batch_size),
     )
