@@ -81,11 +81,11 @@ def workers(num: int) -> Iterator[ProcessPoolExecutor]:
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ctrl-C waits; whoever is started meanwhile inherits that, and never hears of it."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def parsed() -> argparse.Namespace:

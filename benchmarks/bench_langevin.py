@@ -33,7 +33,7 @@ from evolvent.machine import computes_bfloat16, keep_freed_memory
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore, ResidualScore
 
-Stage = tuple[ev.Energy, torch.Tensor]
+Start = tuple[ev.Energy, torch.Tensor]
 """An energy, and the points that chains start from."""
 
 
@@ -93,47 +93,46 @@ def rounded(run: Callable) -> Callable:
     return in_bfloat16
 
 
-def compare(name: str, stage: Callable, num_steps: int, options: argparse.Namespace) -> None:
-    """One table: `stage()` makes the energy and the points that the chains start from."""
-    build = partial(alone, stage, num_steps, options.compiled)
+def compare(name: str, start: Callable, num_steps: int, options: argparse.Namespace) -> None:
+    """One table: `start()` makes the energy and the points that the chains start from."""
+    energy, x = start()
+    runs = competitors(energy, x, num_steps, compiled=options.compiled)
     if options.apart:
-        names = competitors(*stage(), num_steps, compiled=options.compiled)
-        times = take_turns_apart(build, names, rounds=options.rounds)
+        build = partial(alone, start, num_steps, options.compiled)
+        times = take_turns_apart(build, runs, rounds=options.rounds)
     else:
-        runs = competitors(*stage(), num_steps, compiled=options.compiled)
         times = take_turns(runs, rounds=options.rounds)
     peers = [who for who in times if "evolvent" not in who and "bfloat16" not in who]
     best = min(peers, key=lambda peer: median(times[peer]))
-    num = len(stage()[1])
     for who, each in times.items():
         seconds, wall = median(each), median(each, 1)
         figures = (
             f"{1e6 * seconds / num_steps:.1f}",
             f"{1e6 * wall / num_steps:.1f}",
-            f"{num * num_steps / seconds:,.0f}",
+            f"{len(x) * num_steps / seconds:,.0f}",
         )
         row(name, who, *figures, f"{ratio(times[best], each):.2f}")
 
 
-def alone(stage: Callable, num_steps: int, compiled: bool, who: str) -> Callable:
+def alone(start: Callable, num_steps: int, compiled: bool, who: str) -> Callable:
     """The run of one competitor in a process of its own, ours with the setting of our command line."""
     torch.set_num_threads(1)
     if "evolvent" in who:
         keep_freed_memory()
-    return competitors(*stage(), num_steps, compiled=compiled)[who]
+    return competitors(*start(), num_steps, compiled=compiled)[who]
 
 
-def on_plane() -> Stage:
+def on_plane() -> Start:
     return ev.Energy(Quadratic(), ev.Uniform((2,))), torch.randn(64, 2)
 
 
-def on_images(channels: int, width: int, batch: int) -> Stage:
+def on_images(channels: int, width: int, batch: int) -> Start:
     torch.manual_seed(0)
     shape = (channels, 32, 32)
     return ev.Energy(ResidualScore(32, channels, width=width), ev.Uniform(shape)), torch.rand(batch, *shape)
 
 
-def on_codes(batch: int) -> Stage:
+def on_codes(batch: int) -> Start:
     torch.manual_seed(0)
     energy = ev.Energy(PlainScore(32), ev.Uniform((1, 32, 32)))
     return energy.pullback(PlainMapping(32).eval(), ev.Gaussian((64,))), torch.randn(batch, 64)
@@ -165,13 +164,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", nargs="*", default=list(SCENES))
     parser.add_argument("--compiled", action="store_true", help="compile deep nets as well: a minute each")
-    parser.add_argument(
-        "--keep-memory", action="store_true", help="as our command line runs; helps all of them"
-    )
-    parser.add_argument(
-        "--apart",
-        action="store_true",
-        help="a process each: peers as installed, ours as our command line runs",
+    memory = parser.add_mutually_exclusive_group()
+    memory.add_argument("--keep-memory", action="store_true", help="as our command line runs; helps them all")
+    memory.add_argument(
+        "--apart", action="store_true", help="a process each: peers as installed, ours as run"
     )
     parser.add_argument("--only", default="", help="of the images, those whose name holds this")
     parser.add_argument("--steps", type=int, default=10)

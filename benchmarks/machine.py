@@ -48,6 +48,7 @@ def take_turns_apart(
     for name in times:
         lines[name], there = context.Pipe()
         context.Process(target=_serve, args=(there, build, name), daemon=True).start()
+        there.close()  # so that the line breaks, and is not waited on, where that process dies
         lines[name].recv()  # it is warm
     for _ in range(rounds):
         for name, line in lines.items():

@@ -1,8 +1,9 @@
 """What the commands that draw from a trained model share: their options, the device, and the drawing itself."""
 
+import copy
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -33,7 +34,7 @@ class Sampling:
         num_steps: of every stage, in place of the recipe's.
         step_size: of every stage, in place of the recipe's.
         temperature: of every stage, in place of the recipe's.
-        beta: weight of the learned energy in hidden space, in place of the recipe's: more is likelier and less diverse.
+        beta: weight of the learned energy in hidden space, in place of the recipe's.
         batch_size: drawn at once, in place of the recipe's (64 images on a CPU); bitwise equal samples need equal ones.
     """
 
@@ -45,25 +46,33 @@ class Sampling:
     beta: float | None = None
     batch_size: int | None = None
 
-    def settle(self, learner: nn.Module) -> dict[str, Dynamics]:
-        """The stages to run, of those that the learner offers; its beta is set to the one that was asked for."""
+    def stages(self, offered: Mapping[str, Dynamics]) -> dict[str, Dynamics]:
+        """Those to run, of those that a learner offers."""
         changes = {name: getattr(self, name) for name in ("num_steps", "step_size", "temperature")}
-        stages = choose_stages(learner.stages, self.dynamics, **changes)
-        if self.beta is not None:
-            if "hidden" not in stages or not hasattr(learner, "beta"):
-                raise ValueError(
-                    "beta weighs the energy in hidden space, and nothing evolves there: leave it out"
-                )
-            if not 0 <= self.beta < math.inf:
-                raise ValueError(f"beta must be 0 or above and finite, not {self.beta}")
-            learner.beta = self.beta
+        stages = choose_stages(offered, self.dynamics, **changes)
+        if self.beta is not None and "hidden" not in stages:
+            raise ValueError(
+                "beta weighs the energy in hidden space, and nothing evolves there: leave it out"
+            )
         return stages
 
-    def at_once(self, saved: Saved) -> int:
+    def weighed(self, learner: nn.Module) -> nn.Module:
+        """The learner under the beta that was asked for; the one given stays as it is."""
+        if self.beta is None:
+            return learner
+        if not isinstance(getattr(learner, "beta", None), int | float):
+            raise ValueError(f"{type(learner).__name__} has no number beta to replace: leave beta out")
+        if not 0 <= self.beta < math.inf:
+            raise ValueError(f"beta must be 0 or above and finite, not {self.beta}")
+        learner = copy.copy(learner)
+        learner.beta = self.beta
+        return learner
+
+    def at_once(self, saved: Saved, shape: tuple[int, ...]) -> int:
         """How many are drawn at once."""
         if self.batch_size is not None:
             return self.batch_size
-        return num_at_once(saved.experiment.schedule.sampling_batch_size, event_shape(saved), saved.device)
+        return num_at_once(saved.experiment.schedule.sampling_batch_size, shape, saved.device)
 
 
 def draw_into(
@@ -82,12 +91,13 @@ def draw_into(
     Several processes draw a chunk each in turn, and `take` is called on the first alone: it is never sent more
     than one chunk a process.
     """
-    batch_size, stages = sampling.at_once(saved), sampling.settle(saved.learner)
+    learner, stages = sampling.weighed(saved.learner), sampling.stages(saved.learner.stages)
+    batch_size = sampling.at_once(saved, event_shape(saved))
     check_counts(num, batch_size)
 
     def chunk(first: int) -> Tensor:
         points = draw_chunk(
-            saved.learner, first, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
+            learner, first, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
             classes=classes,
         )  # fmt: skip
         return as_seen(points[: num - first])
@@ -130,7 +140,9 @@ def event_shape(saved: Saved) -> tuple[int, ...]:
 def check_at_once(saved: Saved, sampling: Sampling, shape: tuple[int, ...]) -> None:
     """Refuse a chunk that this machine could never hold."""
     num_bytes = 4 * math.prod(shape)
-    check_fits(sampling.at_once(saved), num_bytes, memory(), "this machine: give a smaller --batch-size")
+    check_fits(
+        sampling.at_once(saved, shape), num_bytes, memory(), "this machine: give a smaller --batch-size"
+    )
 
 
 def check_fits(num: int, num_bytes: int, room: int, whose: str) -> None:

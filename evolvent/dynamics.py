@@ -163,14 +163,15 @@ class Langevin(Dynamics):
 
 
 @dataclass(frozen=True)
-class Underdamped(Langevin):
-    """Underdamped Langevin: a move goes on with `momentum` of the last one's momentum p; at 0 it is Langevin.
+class Underdamped(Dynamics):
+    """Underdamped Langevin: a move keeps the share μ = `momentum` of the last one's p. At μ = 0 it is Langevin.
 
         p ← μ p + √(T (1 − μ²)) ξ                           refreshed in part (Horowitz 1991), at first wholly
         p ← p − δ/2 ∇U(x),   x ← x + δ p,   p ← p − δ/2 ∇U(x),   δ = √(2h)                        leapfrog
 
     Along a narrow valley a chain goes on for some 1 / (1 − μ) moves before it turns, and mixes in fewer. The last kick
-    of a move and the first of the next feel one force, so there are as many forces as moves.
+    of a move and the first of the next feel one force, so there are as many forces as moves; where step sizes change
+    that last kick has the next move's δ.
     """
 
     momentum: float = 0.9
@@ -186,11 +187,11 @@ class Underdamped(Langevin):
         felt = Felt(*energy.value_and_force(state.x, rows=state.rows))
         delta = (2 * step_size) ** 0.5
         kick = delta / 2 * felt.force
-        kept = 0.0 if state.momentum is None else self.momentum
-        momentum = (self.temperature * (1 - kept**2)) ** 0.5 * noise.normal(*state.x.shape)
+        kept, momentum = 0.0, -kick
         if state.momentum is not None:
-            momentum = momentum + kept * (state.momentum - kick)
-        momentum = momentum - kick
+            kept, momentum = self.momentum, self.momentum * (state.momentum - kick) - kick
+        if self.temperature > 0:
+            momentum = momentum + (self.temperature * (1 - kept**2)) ** 0.5 * noise.normal(*state.x.shape)
         return state._replace(x=state.x + delta * momentum, felt=felt, momentum=momentum)
 
 

@@ -122,7 +122,7 @@ def _check_picture(out: Path, *, overwrite: bool) -> None:
 
 
 def _sight(measures: str | None, detector: str | None, *, cache: str | None, device: Device) -> Sight:
-    """As the words of the command say."""
+    """Measures, detector, cache and device; ValueError for those that are not known."""
     asked = None if measures is None else tuple(dict.fromkeys(measures.split(",")))
     if asked is not None:
         check_measures(asked, dict.fromkeys((*KNOWN_OF_IMAGES, *KNOWN_OF_POINTS)))
@@ -215,8 +215,9 @@ def find_detector(name: str) -> tuple[nn.Module, bytes]:
 
 def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, against: str | None) -> None:
     """One line a score in the run's scores.jsonl."""
-    stages = {name: asdict(stage) for name, stage in sampling.settle(saved.learner).items()}
-    drawn = {"seed": sampling.seed, "stages": stages, "beta": getattr(saved.learner, "beta", None)}
+    stages = {name: asdict(stage) for name, stage in sampling.stages(saved.learner.stages).items()}
+    beta = getattr(saved.learner, "beta", None) if sampling.beta is None else sampling.beta
+    drawn = {"seed": sampling.seed, "stages": stages, "beta": beta}
     facts = {"step": saved.step, **drawn, "against": against, "time": now()}
     for score in scores:
         append_line(run / "scores.jsonl", facts | score.as_dict())

@@ -26,13 +26,15 @@ def keep_freed_memory() -> None:
     if mallopt is None:
         return
     # Without the first the second would do harm: it ends glibc's own adapting, and every tensor would be mapped anew.
-    if mallopt(M_MMAP_THRESHOLD, LARGEST) or mallopt(M_MMAP_THRESHOLD, LARGEST_OF_OLD):
+    whole = mallopt(M_MMAP_THRESHOLD, LARGEST)
+    if whole or mallopt(M_MMAP_THRESHOLD, LARGEST_OF_OLD):
         mallopt(M_TRIM_THRESHOLD, LARGEST)
+    if whole:
         _kept.append(True)
 
 
 def keeps_freed_memory() -> bool:
-    """Whether `keep_freed_memory` has had its way in this process."""
+    """Whether `keep_freed_memory` has had its way in this process, with blocks of any size."""
     return bool(_kept)
 
 

@@ -1,7 +1,8 @@
 """Drawing many points from a learner, so that point i depends on (seed, i) and on nothing else.
 
 Each point has its own stream of noise (`ImageNoise`), and every chunk is run at full size, the last padded:
-a matrix product may round differently at another batch size, and image 17 must not change with `num`.
+a matrix product may round differently at another batch size, and image 17 must not change with `num`. So may a force
+where freed memory is kept (`evolvent.machine`), as the command line does and a script need not.
 
 Where a learner knows classes (`num_classes`), point i is of the (i mod n)-th of n classes: all, or those asked.
 """
@@ -17,6 +18,7 @@ from evolvent.noise import ImageNoise
 from evolvent.shapes import Points
 
 MOST_IMAGES_ON_A_CPU = 64
+"""A CPU gains nothing from more, and a chunk of 500, which suits a GPU, makes one sample cost as much as 500."""
 
 
 def draw(
@@ -58,9 +60,9 @@ def draw_chunk(
 
 
 def num_at_once(asked: int, event_shape: Sequence[int], device: torch.device | str) -> int:
-    """`asked` points, but on a CPU no more than 64 images: it gains nothing from more, and few samples cost a chunk."""
-    small = len(event_shape) == 3 and torch.device(device).type == "cpu"
-    return min(asked, MOST_IMAGES_ON_A_CPU) if small else asked
+    """`asked` points, but on a CPU no more than 64 images."""
+    capped = len(event_shape) == 3 and torch.device(device).type == "cpu"
+    return min(asked, MOST_IMAGES_ON_A_CPU) if capped else asked
 
 
 def check_counts(num: int, batch_size: int) -> None:

@@ -97,13 +97,14 @@ def test_step_sizes_run_geometrically_between_their_ends():
     assert Langevin(0.4, 1).step_sizes() == [0.4]
 
 
-def test_without_momentum_underdamped_is_langevin():
-    energy, x = Energy(PlainScore(8), Gaussian((1, 8, 8))), torch.randn(3, 1, 8, 8)
-    torch.manual_seed(1)
-    plain = Langevin(0.01, 5, temperature=0.5).evolve(energy, x, Noise()).end
-    torch.manual_seed(1)
-    kept = Underdamped(0.01, 5, temperature=0.5, momentum=0.0).evolve(energy, x, Noise()).end
-    assert torch.allclose(kept, plain, atol=1e-5)
+@pytest.mark.parametrize("temperature", [0.5, 0.0])
+def test_without_momentum_underdamped_is_langevin_and_draws_the_same_noise(temperature):
+    energy, x, ends = Energy(PlainScore(8), Gaussian((1, 8, 8))), torch.randn(3, 1, 8, 8), []
+    for chain in (Langevin(0.01, 5, temperature), Underdamped(0.01, 5, temperature, momentum=0.0)):
+        torch.manual_seed(1)
+        ends.append((chain.evolve(energy, x, Noise()).end, torch.randn(1)))
+    assert torch.allclose(ends[0][0], ends[1][0], atol=1e-5)
+    assert ends[0][1] == ends[1][1]
 
 
 def test_momentum_forgets_the_start_along_a_valley_in_fewer_moves():

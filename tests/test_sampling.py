@@ -99,14 +99,17 @@ def in_codes():
 def test_a_beta_given_weighs_the_energy_in_hidden_space(beta):
     """4,000 points: a mean is known to 0.016."""
     model = in_codes()
-    points = draw(model, 4000, stages=Sampling(beta=beta).settle(model), batch_size=4000)
+    points = draw(Sampling(beta=beta).weighed(model), 4000, batch_size=4000)
     wanted = 0.5 * (1.0 if beta is None else beta)
     assert torch.allclose(points.mean(0), torch.tensor([wanted, 0.0]), atol=0.06)
+    assert model.beta == 1.0
 
 
 def test_a_beta_is_refused_where_nothing_evolves_in_hidden_space():
     for model, dynamics in ((learner(), None), (in_codes(), "none")):
         with pytest.raises(ValueError, match="nothing evolves there"):
-            Sampling(dynamics=dynamics, beta=2.0).settle(model)
+            Sampling(dynamics=dynamics, beta=2.0).stages(model.stages)
     with pytest.raises(ValueError, match="0 or above and finite, not -1"):
-        Sampling(beta=-1.0).settle(in_codes())
+        Sampling(beta=-1.0).weighed(in_codes())
+    with pytest.raises(ValueError, match="GCN has no number beta"):
+        Sampling(beta=2.0).weighed(learner())

@@ -1,4 +1,4 @@
-"""The report: tables with their floors, the curves of dissipation, and what others published, marked as theirs."""
+"""The report: tables with their floors, and the curves of dissipation."""
 
 import json
 import statistics
@@ -27,16 +27,6 @@ TAUS = ("gcn", "wgcn-half", "wgcn", "wgcn-double", "wgcn-path-half", "wgcn-path"
 UPSAMPLING = (("fixed", "births"), ("fixed", "image"), ("trainable", "births"), ("trainable", "image"))
 CURVES = ("gcn", "wgcn", "wgcn-path")
 
-PUBLISHED = """\
-## What others published
-
-**On other features, under other protocols: not to be compared with the tables above.** Inception Score, as published
-in FRAME Revisited (arXiv 1812.01186), CIFAR-10: real images 11.24, DCGAN 6.16, WINN-5CNN 5.58, FRAME 4.28 (with labels
-4.95), wFRAME 5.52 (with labels 6.05). FID over Inception's features, as published, CIFAR-10 without labels: Energy
-Matching 3.34, CDRL-large 3.68, CDRL 4.31, CLEL 8.61, DRL 9.58, VAEBM 12.2, EBM life-cycle 22.1, Improved-CD 25.1,
-JEM 38.4, IGEBM 40.6; R3GAN, a neighbour among GANs, 1.96.
-"""
-
 
 class Found:
     """What the cells of a folder have left so far, over all seeds."""
@@ -60,7 +50,7 @@ def report(out: Path, heading: str) -> None:
     """Write ablation.md and the figure from all that is there."""
     found = Found(out)
     parts = [f"# Ablation\n\n{heading}\n", _ladder(found), _costs(found), _taus(found), _upsampling(found)]
-    parts += [_stages(found), _dissipation(found, out), PUBLISHED, _pictures(found)]
+    parts += [_stages(found), _dissipation(found, out), _pictures(found)]
     write_whole(out / "ablation.md", "\n".join(part for part in parts if part))
 
 

@@ -190,7 +190,9 @@ def _check_length(num_bytes: int, shape: tuple[int, ...], dtype: np.dtype) -> No
 def _split_keys(arrays: dict[str, Stored], split: str) -> tuple[str, str] | None:
     for images, own in SPLIT_KEYS:
         if images.format(split) in arrays:
-            labels = [key.format(split) for key in (own, *(other for _, other in SPLIT_KEYS))]
+            # A label of another way of naming is borrowed unless it has images of its own.
+            others = [key for image, key in SPLIT_KEYS if image.format(split) not in arrays]
+            labels = [key.format(split) for key in (own, *others)]
             return images.format(split), next((key for key in labels if key in arrays), "")
     return None
 
