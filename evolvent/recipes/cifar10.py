@@ -64,8 +64,10 @@ def cifar10_amortized(
 
     Args:
         depth: residual blocks of the energy at every resolution.
-        patch: side of the squares of pixels that the energy takes as one: 2 trains faster, for a CPU.
-        beta: weight of the energy in hidden space, at sampling alone, as are the steps there and their size.
+        patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
+        beta: weight of the energy in hidden space, at sampling.
+        hidden_steps: of the chain there.
+        hidden_step_size: of that chain.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -114,8 +116,10 @@ def cifar10_ggcn(
 
     Args:
         depth: residual blocks of the energy at every resolution.
-        patch: side of the squares of pixels that the energy takes as one: 2 trains faster, for a CPU.
-        beta: weight of the energy in hidden space, at sampling alone, as are the steps there and their size.
+        patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
+        beta: weight of the energy in hidden space, at sampling.
+        hidden_steps: of the chain there.
+        hidden_step_size: of that chain.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
