@@ -1,6 +1,6 @@
 """Weights that travel: those inside the package, those on a hub, and the form in which a run's are passed on.
 
-    evolvent sample digits                      weights that come with the package
+    evolvent sample cifar10                     weights that come with the package, as do those of digits
     evolvent sample somebody/their-model        from the Hugging Face hub, extra `hub`, kept in its cache
     evolvent export runs/digits-1 --out mine    model.safetensors in half precision, and a model card to fill in
 
