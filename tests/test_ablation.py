@@ -153,12 +153,22 @@ def test_ctrl_c_is_one_sentence_and_leaves_nobody_at_work(data, tmp_path):
     out = tmp_path / "out"
     words = ["--size", "16", "--num", "20", "--num-reference", "20", "--workers", "2", "--data"]
     line = [sys.executable, ablation.__file__, *words, data, "--out", str(out)]
-    with subprocess.Popen(line, start_new_session=True, stderr=subprocess.PIPE, text=True) as command:
+    ours = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a job in the background would inherit deafness
+    try:
+        command = subprocess.Popen(line, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    try:
         while not (out / "settings.json").exists() and command.poll() is None:
             time.sleep(0.01)
         time.sleep(1)
         os.killpg(command.pid, signal.SIGINT)
         said = command.communicate(timeout=60)[1]
+    finally:
+        if command.poll() is None:
+            os.killpg(command.pid, signal.SIGKILL)
     assert said == "ablation.py: interrupted; the same command goes on from the last checkpoints\n"
     assert command.returncode == 130
 
