@@ -91,7 +91,7 @@ def draw_into(
     Several processes draw a chunk each in turn, and `take` is called on the first alone: it is never sent more
     than one chunk a process.
     """
-    learner, stages = sampling.weighed(saved.learner), sampling.stages(saved.learner.stages)
+    stages, learner = sampling.stages(saved.learner.stages), sampling.weighed(saved.learner)
     batch_size = sampling.at_once(saved, event_shape(saved))
     check_counts(num, batch_size)
 
