@@ -216,7 +216,7 @@ def find_detector(name: str) -> tuple[nn.Module, bytes]:
 def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, against: str | None) -> None:
     """One line a score in the run's scores.jsonl."""
     stages = {name: asdict(stage) for name, stage in sampling.stages(saved.learner.stages).items()}
-    beta = getattr(saved.learner, "beta", None) if sampling.beta is None else sampling.beta
+    beta = getattr(sampling.weighed(saved.learner), "beta", None)
     drawn = {"seed": sampling.seed, "stages": stages, "beta": beta}
     facts = {"step": saved.step, **drawn, "against": against, "time": now()}
     for score in scores:
