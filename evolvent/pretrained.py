@@ -7,6 +7,7 @@
 A folder so exported is what `huggingface-cli upload somebody/their-model mine` puts on the hub.
 """
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -88,18 +89,44 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
     weights, metadata = read_model(model_file(source))
     experiment = build(find(metadata["recipe"]), json.loads(metadata["arguments"]))
     learner = experiment.learner
+    _put(weights, learner, source)
+    learner.to(device).eval().requires_grad_(False)
+    return Saved(learner, experiment, metadata["recipe"], int(metadata["step"]), device)
+
+
+def load_weights(learner: nn.Module, source: Path | str) -> None:
+    """Put the weights that `source` names, as in `from_pretrained`, into a learner; its banks stay as they are.
+
+    ValueError when the learner's nets are not those of the weights.
+    """
+    weights, _ = read_model(model_file(source))
+    _put(weights, learner, source)
+
+
+def _put(weights: dict[str, torch.Tensor], learner: nn.Module, source: Path | str) -> None:
     wanted = {name: tensor.shape for name, tensor in learner.state_dict().items() if not is_bank(name)}
     found = {name: tensor.shape for name, tensor in weights.items()}
     if wanted != found:
         odd = [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]
         there, here = (list(shapes.get(odd[0], ["absent"])) for shapes in (found, wanted))
         raise ValueError(
-            f"the weights in {source} do not fit the recipe {short_name(metadata['recipe'])} as it is now:"
-            f" {odd[0]} is {there} in the file and {here} in the recipe"
+            f"the weights in {source} do not fit the recipe: {odd[0]} is {there} in the file and {here} in the recipe"
         )
     learner.load_state_dict(weights, strict=False)
-    learner.to(device).eval().requires_grad_(False)
-    return Saved(learner, experiment, metadata["recipe"], int(metadata["step"]), device)
+
+
+def provenance(source: Path | str) -> dict[str, Any]:
+    """Where the weights that `source` names come from: recipe, arguments, step, and their file's SHA-256."""
+    file = model_file(source)
+    _, metadata = read_model(file)
+    content = (file / MODEL if file.is_dir() else file).read_bytes()
+    return {
+        "source": str(source),
+        "recipe": metadata["recipe"],
+        "arguments": json.loads(metadata["arguments"]),
+        "step": int(metadata["step"]),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
 
 
 def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> None:

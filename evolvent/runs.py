@@ -48,9 +48,19 @@ class Run:
 
     @classmethod
     def create(
-        cls, out: Path | str, *, recipe: str, arguments: dict[str, Any], seed: int = 0, device: str = "cpu"
+        cls,
+        out: Path | str,
+        *,
+        recipe: str,
+        arguments: dict[str, Any],
+        seed: int = 0,
+        device: str = "cpu",
+        init_from: dict[str, Any] | None = None,
     ) -> "Run":
-        """Start a run in the folder `out`, which must be new or empty (ValueError otherwise)."""
+        """Start a run in the folder `out`, which must be new or empty (ValueError otherwise).
+
+        init_from: where the weights that it begins from come from (`pretrained.provenance`); None for drawn ones.
+        """
         path = Path(out)
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file: a run needs a folder, choose another --out")
@@ -62,9 +72,8 @@ class Run:
                 f"{path} already holds files: go on with that run by --resume --out {path},"
                 " or choose another folder with --out"
             )
-        record = {"recipe": recipe, "arguments": arguments, "seed": seed, "device": device} | circumstances(
-            device, recipe
-        )
+        record = {"recipe": recipe, "arguments": arguments, "init_from": init_from, "seed": seed}
+        record |= {"device": device} | circumstances(device, recipe)
         run = cls(path, lock, record)
         try:
             run.mark("running")
@@ -251,7 +260,7 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         reason = (
             "the run has saved no model yet" if (path / "run.json").is_file() else "there is no such file"
         )
-        raise ValueError(f"{file} cannot be sampled from: {reason}")
+        raise ValueError(f"{file} holds no weights: {reason}")
     try:
         weights, metadata = unpack_weights(file.read_bytes())
     except ValueError as error:

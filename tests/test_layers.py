@@ -27,7 +27,7 @@ LAYERS = [
     {"pretrained"},
     {"joining", "terminal", "options", "drawing", "given", "seeing", "remembering", "writing", "preparing"},
     {"evaluating"},
-    {"commands"},
+    {"commands", "training"},
     {"cli", "early"},
     {"__main__"},
 ]

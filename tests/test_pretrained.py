@@ -1,6 +1,8 @@
 """Weights that travel arrive as they left, up to half precision, and say what is wrong when they cannot."""
 
+import hashlib
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -9,7 +11,8 @@ import torch
 
 from evolvent.cli import main
 from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped
-from evolvent.runs import MODEL
+from evolvent.runs import MODEL, read_model, read_record
+from evolvent.sealed import unpack_state
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,43 @@ def test_a_model_card_holds_the_newest_score_of_each_measure(run, tmp_path):
     save_pretrained(run, tmp_path / "mine")
     table = (tmp_path / "mine" / "README.md").read_text().splitlines()[-2:]
     assert table == ["| a | 3.25 | 9 | 8 | pixels | None |", "| b | 2.5 | 9 | 8 | pixels | None |"]
+
+
+def begin(out, *words):
+    """The weights that a run of two steps begins with, and its run.json."""
+    assert main(["train", *words, "--num-steps", "2", "--out", str(out), "--threads", "1"]) == 0
+    state = unpack_state((out / "checkpoints" / "step-00000000.pt").read_bytes())
+    return state["trainer"]["learner"], read_record(out)
+
+
+def test_training_begins_from_weights_with_the_options_they_were_made_with(run, tmp_path):
+    begun, record = begin(tmp_path / "next", "--init-from", str(run), "--batch-size", "3")
+    weights, _ = read_model(run)
+    assert begun.keys() == weights.keys()
+    assert all(torch.equal(begun[name], tensor) for name, tensor in weights.items())
+    assert record["arguments"] == read_record(run)["arguments"] | {"batch_size": 3}
+    origin = record["init_from"]
+    assert (origin["source"], origin["recipe"], origin["step"]) == (str(run), "digits", 2)
+    assert origin["sha256"] == hashlib.sha256((run / MODEL).read_bytes()).hexdigest()
+
+
+def test_another_recipe_over_the_same_nets_begins_from_weights_with_its_own_options(run, tmp_path):
+    words = "digits-adversarial", "--init-from", str(run), "--width", "4", "--batch-size", "4"
+    begun, record = begin(tmp_path / "next", *words)
+    assert all(torch.equal(begun[name], tensor) for name, tensor in read_model(run)[0].items())
+    assert record["recipe"] == "digits-adversarial"
+    assert "chain_steps" not in record["arguments"]
+
+
+def test_a_run_that_began_from_weights_goes_on_without_them(run, tmp_path):
+    source, words = tmp_path / "source", ["--num-steps", "3", "--threads", "1"]
+    save_pretrained(run, source, half=False)
+    for out, minutes in ((tmp_path / "whole", []), (tmp_path / "parts", ["--max-minutes", "1e-9"])):
+        main(["train", "--init-from", str(source), *words, *minutes, "--out", str(out)])
+    shutil.rmtree(source)
+    assert main(["train", "--resume", "--out", str(tmp_path / "parts"), "--threads", "1"]) == 0
+    whole, parts = (read_model(tmp_path / name)[0] for name in ("whole", "parts"))
+    assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
 
 
 def test_an_export_overwrites_nothing(run, tmp_path):

@@ -1,0 +1,237 @@
+"""The command train: a recipe's keywords as options, and where a run begins.
+
+    evolvent train RECIPE --width 64      from weights that are drawn, in runs/RECIPE-N
+    evolvent train --init-from WEIGHTS    in a run of its own, from weights that were trained before
+    evolvent train --resume --out RUN     where RUN stopped, bitwise
+
+Nothing is made before all is found to be in order: a mistake leaves no folder behind.
+"""
+
+import argparse
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+
+from evolvent.drawing import Device, settle_device
+from evolvent.guard import Guard
+from evolvent.options import Parser, parse
+from evolvent.pretrained import load_weights, provenance
+from evolvent.ranks import here
+from evolvent.recipes import RECIPES
+from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
+from evolvent.runs import Run, Shadow, next_free, read_record
+from evolvent.session import Ending
+from evolvent.session import train as train_session
+from evolvent.terminal import clock, open_console, table, vital_signs, watch
+from evolvent.trainer import Trainer
+
+DEFAULT_RECIPE = next(iter(RECIPES))
+OUT_OF_TIME = 124
+
+
+class Origin(NamedTuple):
+    """What the words name to begin from: a run to go on with, weights, or nothing."""
+
+    record: dict[str, Any] | None = None
+    """run.json of the run to go on with."""
+    weights: dict[str, Any] | None = None
+    """Where the weights to begin from come from, as run.json keeps it."""
+
+    def recipe(self) -> str:
+        made = self.record or self.weights
+        return made["recipe"] if made else DEFAULT_RECIPE
+
+    def arguments(self) -> dict[str, Any]:
+        """Those that the run, or the weights, were made with."""
+        made = self.record or self.weights
+        return made["arguments"] if made else {}
+
+
+def train(words: list[str]) -> int:
+    """Train a recipe (the default: digits), or go on with a run by --resume --out DIR."""
+    reference, words = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
+    origin = here().on_first(lambda: _origin(words))
+    record = origin.record
+    if record and reference and full_reference(reference) != record["recipe"]:
+        raise ValueError(
+            f"that run is of the recipe {record['recipe']}, not {reference}: leave the recipe out"
+        )
+    reference = full_reference(reference) if reference is not None else origin.recipe()
+    recipe = find(reference)
+    defaults = origin.arguments() if origin.recipe() == reference else {}
+    values = parse(_train_parser(reference, recipe, defaults), words)
+    _check_limits(values.max_minutes, values.threads)
+    if values.out is not None and not values.out.strip():
+        raise ValueError("--out is empty: give the run's folder, or leave it out")
+    facts = {
+        "recipe": reference,
+        "arguments": to_json(recipe, values.as_dict()),
+        "seed": (record["seed"] if record else 0) if values.seed is None else values.seed,
+        "device": settle_device(values.device or (record["device"] if record else "auto")),
+    }
+    if record is None:
+        facts["init_from"] = origin.weights
+        trainer = _trainer(recipe, facts, values.guard)
+        return _start(trainer, values.out, facts, values.max_minutes)
+    guard = record.get("guard") is not None if values.guard is None else values.guard
+    _refuse_changes(record, facts, recipe)
+    if record["status"] == "finished":
+        print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
+        return 0
+    with _taken(lambda: Run.open(values.out)) as run:
+        run.record["device"] = facts["device"]
+        return _train(run, _trainer(recipe, facts, guard), values.max_minutes)
+
+
+def _start(trainer: Trainer, out: str | None, facts: dict[str, Any], max_minutes: float | None) -> int:
+    # The trainer is there first: a mistake in an option or a data path must not leave a run folder behind.
+    with _taken(lambda: Run.create(out or next_free(short_name(facts["recipe"])), **facts)) as run:
+        try:
+            return _train(run, trainer, max_minutes)
+        except Exception as error:
+            if trainer.step == 0 and not isinstance(error, OSError):
+                run.discard()
+            raise
+
+
+def _taken(take: Callable[[], Run]) -> Run:
+    """The run: the first process holds its folder, the others hear of it."""
+    held: list[Run] = []
+
+    def of_first() -> tuple[Path, dict[str, Any]]:
+        held.append(take())
+        return held[0].path, held[0].record
+
+    path, record = here().on_first(of_first)
+    return held[0] if held else Shadow(path, record)
+
+
+def _trainer(recipe: RecipeFunction, facts: dict[str, Any], guard: bool | None) -> Trainer:
+    """The recipe's trainer; with guard True or False in place of what its schedule says."""
+    experiment = build(recipe, facts["arguments"], seed=facts["seed"])
+    if weights := facts.get("init_from"):
+        load_weights(experiment.learner, weights["source"])
+    data, schedule = experiment.data(), experiment.schedule
+    if guard is not None:
+        schedule = replace(schedule, guard=(schedule.guard or Guard()) if guard else None)
+    seed, device = facts["seed"], facts["device"]
+    return Trainer(experiment.learner, data, schedule, seed=seed, device=device, ranks=here())
+
+
+def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
+    console = open_console()
+    show = watch(console)
+    together = f", {trainer.ranks.num} processes" if trainer.ranks.num > 1 else ""
+    show.say(f"{short_name(run.record['recipe'])} into {run.path} on {trainer.device}{together}")
+    ending = train_session(run, trainer, max_minutes=max_minutes, show=show)
+    if ending.status == "finished":
+        _print_ending(console, run, trainer, ending)
+        return 0
+    why = "by a signal" if ending.signal else f"after {max_minutes:g} minutes"
+    print(
+        f"stopped {why} at step {trainer.step} of {trainer.schedule.num_steps}:"
+        f" go on with `evolvent train --resume --out {run.path}`"
+    )
+    return 128 + ending.signal if ending.signal else OUT_OF_TIME
+
+
+def _train_parser(reference: str, recipe: RecipeFunction, defaults: dict[str, Any]) -> Parser:
+    story = (inspect.getdoc(recipe) or "Train a recipe.").partition("\n\nArgs:")[0]
+    parser = Parser(f"evolvent train {short_name(reference)}", story)
+    parser.add_argument("--out", type=str | None, help="the run's folder (default: runs/RECIPE-N)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, bitwise")
+    parser.add_argument(
+        "--init_from",
+        type=str | None,
+        help="weights to begin from: a run, a model.safetensors, shipped weights, or owner/name on the hub; options"
+        " default to those they were made with",
+    )
+    parser.add_argument("--max_minutes", type=float | None, help="stop with a checkpoint after so long")
+    parser.add_argument(
+        "--guard", type=bool | None, help="take the run back when it explodes (default: the recipe's, true)"
+    )
+    parser.add_argument("--device", type=Device | None, help="auto (the GPU if there is one), cpu or cuda")
+    parser.add_argument("--seed", type=int | None, help="of weights, data and noise (default: 0)")
+    parser.add_argument("--threads", type=int | None, help="CPU threads (default: torch's choice)")
+    keywords = inspect.signature(recipe).parameters.keys()
+    if taken := keywords & {action.dest for action in parser._actions}:
+        raise ValueError(
+            f"the recipe {reference} has a keyword {taken.pop()}, which is an option of every run: rename it"
+        )
+    if gone := defaults.keys() - keywords:
+        raise ValueError(
+            f"the recipe no longer takes the arguments that the run was made with: it has no {min(gone)} now;"
+            " go back to the recipe as it was, or start a new run with another --out"
+        )
+    parser.add_function_arguments(recipe, as_positional=False)
+    parser.set_defaults(defaults)
+    return parser
+
+
+def _origin(words: list[str]) -> Origin:
+    """What --resume or --init-from name: the recipe must be known before its options can be read."""
+    peek = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    peek.add_argument("--resume", action="store_true")
+    peek.add_argument("--out", nargs="?")
+    peek.add_argument("--init-from", "--init_from", nargs="?")
+    try:
+        known, _ = peek.parse_known_args(words)
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{error.argument_name} takes no value") from error
+    if known.resume and known.init_from is not None:
+        raise ValueError("a run that is gone on with has its own weights: leave out --resume or --init-from")
+    if known.resume and not known.out:
+        raise ValueError("--resume needs --out DIR, the folder of the run to go on with")
+    if known.resume:
+        return Origin(record=read_record(Path(known.out)))
+    if known.init_from is None:
+        return Origin()
+    if not known.init_from.strip():
+        raise ValueError("--init-from is empty: name weights to begin from, or leave it out")
+    return Origin(weights=provenance(known.init_from))
+
+
+def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: RecipeFunction) -> None:
+    """A resumed run keeps its seed and its arguments: ValueError when others are asked for.
+
+    A keyword that the recipe did not have yet when the run was made is at its default.
+    """
+    keywords = inspect.signature(recipe).parameters
+    before = {name: keyword.default for name, keyword in keywords.items()}
+    before |= {"seed": record["seed"]} | record["arguments"]
+    after = {"seed": facts["seed"]} | facts["arguments"]
+    changed = [name for name in after if before.get(name) != after[name]]
+    if changed:
+        option = changed[0].replace("_", "-")
+        raise ValueError(
+            f"the run was made with --{option} {before.get(changed[0])}, and a resumed run keeps its options:"
+            f" leave --{option} out, or start a new run with another --out"
+        )
+
+
+def _check_limits(max_minutes: float | None, threads: int | None) -> None:
+    if max_minutes is not None and not max_minutes > 0:
+        raise ValueError(f"--max-minutes must be above 0, not {max_minutes}")
+    num_cpus = os.cpu_count() or 1
+    if threads is not None and not 1 <= threads <= num_cpus:
+        raise ValueError(f"--threads must lie between 1 and this machine's {num_cpus}, not {threads}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+def _print_ending(console: Console, run: Run, trainer: Trainer, ending: Ending) -> None:
+    name, steps = short_name(run.record["recipe"]), trainer.step
+    rows = [
+        ("steps", f"{steps} in {clock(ending.seconds)} ({steps / max(ending.seconds, 1e-9):.3g} a second)"),
+        ("vital signs", vital_signs(ending.line) or "-"),
+    ]
+    console.print(table(f"{name}: finished", ("what", "value"), rows))
+    print(f"samples:  {run.path / 'samples.png'}")
+    print(f"more:     evolvent sample {run.path} --num 64 --seed 1 --out more.png")
+    print(f"scores:   evolvent evaluate {run.path}")
