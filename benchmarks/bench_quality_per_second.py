@@ -23,7 +23,7 @@ import json
 import math
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,7 @@ from machine import describe, header, row
 from peers import Chain, Peer
 
 from evolvent.data.pixels import to_pixels
+from evolvent.files import write_whole
 from evolvent.machine import keep_freed_memory
 from evolvent.recipes import RECIPES
 from evolvent.remembering import Remembered
@@ -120,6 +121,11 @@ def steps_that_fit(case: Case, seconds: float) -> int:
 
 
 def run(case: Case, seconds: float, num: int, out: Path) -> dict:
+    """Train, draw, judge; what came out is kept in a file, and a second call takes it from there."""
+    file = out / f"{'-'.join(str(part) for part in case if part is not None).replace(' ', '-')}.json"
+    asked = {"case": case._asdict(), "seconds": seconds, "num": num}
+    if file.exists() and (kept := json.loads(file.read_text()))["asked"] == asked:
+        return kept
     torch.set_num_threads(1)
     keep_freed_memory()
     runner = build(case, steps_that_fit(case, seconds))
@@ -128,26 +134,30 @@ def run(case: Case, seconds: float, num: int, out: Path) -> dict:
         runner.advance()
     trained, begun = time.process_time() - begun, time.process_time()
     samples = runner.sample(num, SCENES[case.scene].sampling_steps)
-    drawn = time.process_time() - begun
-    result = {"case": case._asdict(), "num_steps": num_steps, "seconds": trained, "sampling_seconds": drawn}
-    if not samples.isfinite().all():
-        return result | {"scores": None}
+    clocks = {"seconds": trained, "sampling_seconds": time.process_time() - begun}
     scores = judge(runner.experiment, samples, Remembered(out / "features"))
-    return result | {"scores": {score.measure: (score.value, score.floor) for score in scores}}
+    result = {"asked": asked, "num_steps": num_steps} | clocks | {"scores": scores}
+    write_whole(file, json.dumps(result, indent=1))
+    return result
 
 
-def judge(experiment: Experiment, samples: torch.Tensor, remember: Remembered) -> list:
+def judge(experiment: Experiment, samples: torch.Tensor, remember: Remembered) -> dict | None:
+    """Value and floor by measure; None for samples that are not finite."""
+    if not samples.isfinite().all():
+        return None
     if len(experiment.learner.energy.reference.event_shape) == 1:
-        return experiment.judge(samples, experiment.held_out())
-    held_out, train = (source().pixels for source in (experiment.held_out, experiment.data))
-    return experiment.judge(to_pixels(samples), held_out, train, remember=remember)
+        scores = experiment.judge(samples, experiment.held_out())
+    else:
+        held_out, train = (source().pixels for source in (experiment.held_out, experiment.data))
+        scores = experiment.judge(to_pixels(samples), held_out, train, remember=remember)
+    return {score.measure: (score.value, score.floor) for score in scores}
 
 
 def best(results: list[dict], measure: str) -> list[dict]:
     """Of every contestant the run with the lowest measure; one that is not finite comes last."""
     falling = sorted(results, key=lambda r: -r["scores"][measure][0] if r["scores"] else -math.inf)
-    lowest = {result["case"]["who"]: result for result in falling}
-    return [result for result in reversed(falling) if result is lowest[result["case"]["who"]]]
+    lowest = {result["asked"]["case"]["who"]: result for result in falling}
+    return [result for result in reversed(falling) if result in lowest.values()]
 
 
 def tell(name: str, results: list[dict]) -> None:
@@ -155,7 +165,7 @@ def tell(name: str, results: list[dict]) -> None:
     print(f"\n## {name}\n")
     header("who", "setting", "lr", "steps", "s, training", "s, sampling", *measures)
     for result in best(results, SCENES[name].measured_by):
-        case, scores = result["case"], result["scores"]
+        case, scores = result["asked"]["case"], result["scores"]
         values = [f"{scores[measure][0]:.4g}" if scores else "not finite" for measure in measures]
         clocks = f"{result['seconds']:.0f}", f"{result['sampling_seconds']:.0f}"
         row(case["who"], case["setting"], case["lr"] or "its own", result["num_steps"], *clocks, *values)
@@ -183,9 +193,6 @@ def main() -> None:
                 pool.submit(run, case, 60 * arguments.minutes, arguments.num, arguments.out) for case in cases
             ]
             results = [future.result() for future in futures]
-        settings = {" ".join(who): asdict(chain) for who, chain in scene.chains.items()}
-        text = json.dumps({"settings": settings, "results": results}, indent=1)
-        (arguments.out / f"{name}.json").write_text(text)
         tell(name, results)
 
 
