@@ -24,13 +24,13 @@ from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, linear, logistic
 from evolvent.guard import Guard
 from evolvent.learners.amortized import Adversarial, Cooperative
-from evolvent.learners.conditional import ConditionalGGCN
+from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
 from evolvent.learners.wgcn import WGCN
 from evolvent.noise import ImageNoise, Noise
-from evolvent.particles import Fresh, Persistent
+from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import draw
 from evolvent.trainer import Adam, Experiment, Schedule, Trainer
@@ -38,7 +38,8 @@ from evolvent.trainer import Adam, Experiment, Schedule, Trainer
 __version__ = "0.1.0"
 
 __all__ = [
-    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Conditional", "ConditionalGGCN", "Cooperative",
-    "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images", "Langevin", "MultiGrid", "Noise",
-    "Persistent", "Schedule", "Trainer", "Underdamped", "Uniform", "draw", "linear", "logistic",
+    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Conditional", "ConditionalGCN",
+    "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
+    "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer", "Underdamped",
+    "Uniform", "draw", "linear", "logistic",
 ]  # fmt: skip

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from evolvent.noise import Noise
 from evolvent.ranks import shared
 from evolvent.reference import Reference
-from evolvent.shapes import Points, Scalar
+from evolvent.shapes import Labelled, Labels, Points, Scalar, apart, carry
 
 Slots = Int64[Tensor, " batch"]
+SlotsOfAll = Int64[Tensor, " whole_batch"]
+"""Of the whole batch, where several processes share the step."""
 
 
 class Particles(nn.Module):
@@ -79,7 +81,12 @@ class Persistent(Particles):
             raise ValueError(f"a batch of {batch} does not fit a bank of {num_slots} slots")
         # The largest of as many uniforms: distinct slots, without leaving the device.
         slots = noise.uniform_for_all(num_slots).topk(batch).indices
-        reborn = noise.uniform_for_all(batch) < self.rebirth
+        return self.hand_out(slots, num, noise)
+
+    def hand_out(self, slots: SlotsOfAll, num: int, noise: Noise) -> tuple[Points, Slots]:
+        """This rank's `num` rows of the chains in those slots, some of them born anew."""
+        ranks = shared()
+        reborn = noise.uniform_for_all(len(slots)) < self.rebirth
         self.ages[slots] = self.ages[slots].masked_fill(reborn, 0)
         rows = ranks.rows(reborn).view(-1, *[1] * len(self.reference.event_shape))
         kept = ranks.take(self.bank, slots)
@@ -93,3 +100,35 @@ class Persistent(Particles):
 
     def signs(self) -> dict[str, Scalar]:
         return {"bank_age": self.ages.float().mean()}
+
+
+class PersistentByClass(Persistent):
+    """A bank of chains each of one class, for points that carry their labels: slot s is of class s mod num_classes.
+
+    A batch asks for chains of the classes of its data. It may be all of one class, so each has at least `batch` slots.
+    """
+
+    def __init__(
+        self, reference: Reference, slots_per_class: int, num_classes: int, *, rebirth: float = 0.02
+    ) -> None:
+        super().__init__(reference, slots_per_class * num_classes, rebirth=rebirth)
+        self.slots_per_class, self.num_classes = slots_per_class, num_classes
+
+    def start_of(self, labels: Labels, noise: Noise) -> tuple[Labelled, Slots]:
+        """A chain of class labels[i] for row i, which carries it, and the slots that they occupy."""
+        every = shared().whole(labels)
+        if len(every) > self.slots_per_class:
+            raise ValueError(
+                f"a batch of {len(every)} may be all of one class, of which the bank has {self.slots_per_class} chains:"
+                " give each class at least as many as a batch has points"
+            )
+        # Row i takes the n-th in a random order of its class's slots, where n rows before it are of that class.
+        keys = noise.uniform_for_all(len(self.ages)).view(self.slots_per_class, self.num_classes)
+        is_of = every[:, None] == torch.arange(self.num_classes, device=every.device)
+        turns = is_of.cumsum(0).gather(1, every[:, None])[:, 0] - 1
+        slots = keys.argsort(0)[turns, every] * self.num_classes + every
+        x, own = self.hand_out(slots, len(labels), noise)
+        return carry(x, labels), own
+
+    def commit(self, slots: Slots, x: Labelled) -> None:
+        super().commit(slots, apart(x)[0])

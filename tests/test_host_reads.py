@@ -15,7 +15,7 @@ from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
-from evolvent.learners.conditional import ConditionalGGCN
+from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
@@ -24,7 +24,7 @@ from evolvent.nets.classes import ByClass, Projection
 from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
 from evolvent.noise import ImageNoise, Noise
-from evolvent.particles import Fresh, Persistent
+from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Schedule, Trainer
 
@@ -102,6 +102,11 @@ def conditional():
     )
 
 
+def chains_by_class():
+    energy = Conditional(Projection(PlainScore(8, width=4), 3), Uniform((1, 8, 8)))
+    return ConditionalGCN(energy, PersistentByClass(energy.reference, 16, 3), CHAIN, flow=JKO(tau=0.1))
+
+
 def bank():
     return Persistent(Uniform((1, 8, 8)), 32, rebirth=0.5)
 
@@ -112,6 +117,7 @@ LEARNERS = {
     "fresh": lambda: GCN(energy(), Fresh(Uniform((1, 8, 8))), MALA(0.01, 3)),
     "ggcn": lambda: ggcn(Cooperative(), hidden=CHAIN, image=CHAIN),
     "by class": conditional,
+    "chains by class": chains_by_class,
     "amortised": lambda: ggcn(Adversarial(logistic)),
     "augmented": lambda: ggcn(Adversarial(logistic), AdaptiveAugmentation(num_images=100), image=CHAIN),
     "multigrid": multigrid,

@@ -2,8 +2,9 @@ import pytest
 import torch
 
 from evolvent.noise import Noise
-from evolvent.particles import Fresh, Persistent
+from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.reference import Gaussian
+from evolvent.shapes import apart
 
 
 def test_fresh_particles_are_new_every_time():
@@ -52,3 +53,32 @@ def test_impossible_banks_are_refused():
         Persistent(Gaussian((2,)), 5, rebirth=1.5)
     with pytest.raises(ValueError, match="batch of 6 does not fit a bank of 5"):
         Persistent(Gaussian((2,)), 5).start(6, Noise())
+
+
+def test_a_batch_gets_chains_of_its_classes_each_from_a_slot_of_its_own():
+    bank = PersistentByClass(Gaussian((2,)), 20, 3, rebirth=0.0)
+    bank.bank[:] = (torch.arange(60) % 3)[:, None]  # every chain tells its class
+    seen = []
+    for labels in (torch.randint(3, (20,)), torch.full((20,), 2), *(torch.arange(20) % 3 for _ in range(40))):
+        labelled, slots = bank.start_of(labels, Noise())
+        x, told = apart(labelled)
+        assert torch.equal(told, labels)
+        assert torch.equal(x, labels[:, None].expand(-1, 2).float())
+        assert len(slots.unique()) == 20
+        seen.append(slots)
+    assert len(torch.cat(seen).unique()) == 60
+
+
+def test_chains_of_classes_go_back_without_their_labels():
+    bank = PersistentByClass(Gaussian((2,)), 8, 3, rebirth=0.0)
+    x, slots = bank.start_of(torch.tensor([2, 0, 2]), Noise())
+    bank.commit(slots, x + 100)
+    assert torch.equal(bank.bank[slots], x[:, :2] + 100)
+    assert bank.ages.sum() == 3
+
+
+def test_a_batch_that_could_exhaust_a_class_is_refused():
+    with pytest.raises(
+        ValueError, match="a batch of 9 may be all of one class, of which the bank has 8 chains"
+    ):
+        PersistentByClass(Gaussian((2,)), 8, 3).start_of(torch.arange(9) % 3, Noise())

@@ -15,7 +15,7 @@ from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
-from evolvent.learners.conditional import ConditionalGGCN
+from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.wgcn import WGCN
@@ -23,7 +23,7 @@ from evolvent.nets.classes import ByClass, Projection
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.noise import Noise
-from evolvent.particles import Fresh, Persistent
+from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.ranks import ALONE, Ranks, buckets, normalise
 from evolvent.recipes.toys import PlaneScore
 from evolvent.reference import Gaussian, Uniform
@@ -89,6 +89,13 @@ def conditional():
     return learner, LabelledGrey()
 
 
+def chains_by_class():
+    energy = Conditional(Projection(PlainScore(8, width=8), 2), Uniform((1, 8, 8)))
+    bank = PersistentByClass(energy.reference, 23, 2, rebirth=0.1)
+    flow = JKO(tau=0.1, ends="data", share=0.5)
+    return ConditionalGCN(energy, bank, Langevin(0.01, 2), flow=flow), LabelledGrey()
+
+
 def augmented():
     transform = AdaptiveAugmentation(num_images=100)
     transform.target = 0.1  # that p moves at once
@@ -97,6 +104,7 @@ def augmented():
 
 LEARNERS = {
     "by class, batch norm, chains": conditional,
+    "by class, with a bank": chains_by_class,
     "gcn with a bank": partial(on_plane, GCN),
     "gcn afresh, mala": partial(on_plane, GCN, Fresh, MALA(0.05, 3)),
     "wgcn with a bank": partial(on_plane, WGCN, flow=JKO(tau=0.1, ends="data", share=0.5)),

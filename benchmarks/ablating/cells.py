@@ -26,7 +26,7 @@ from evolvent.learners.update import Update
 from evolvent.nets.mapping import ResidualMapping
 from evolvent.nets.score import ResidualScore
 from evolvent.particles import Persistent
-from evolvent.recipes.digits import lengthened, noisy_descent
+from evolvent.recipes.chains import lengthened, noisy_descent
 from evolvent.reference import Uniform
 from evolvent.shapes import Points
 from evolvent.trainer import Adam, Experiment, Schedule

@@ -1,6 +1,6 @@
-"""GGCN by class: hidden codes, births, particles and data carry their class; all else is GGCN.            [derived]
+"""GCN and GGCN by class: codes, births, chains, particles and data carry their class; all else is as it was. [derived]
 
-    y of the data                  z ~ N(0, I)
+    y of the data                  z ~ N(0, I), or a chain of class y out of the bank
     x⁰ = g(z, y)                   born in the class of the data in its row: flow and contrast pair like with like
     x ← evolve(x⁰; Φ(·, y))        the class stays what it is
 
@@ -14,10 +14,43 @@ from torch import nn
 
 from evolvent.conditional import Conditional
 from evolvent.dynamics import Dynamics, Evolution
+from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.update import Update
 from evolvent.noise import Noise
-from evolvent.shapes import Labels, Points, apart, carry
+from evolvent.particles import PersistentByClass
+from evolvent.shapes import Labelled, Labels, Points, apart, carry
+
+
+class ConditionalGCN(GCN):
+    """A GCN, or under a JKO flow a w-GCN, whose data carry their labels, over a conditional energy.
+
+    parts: the keywords of GCN, and its dynamics.
+    """
+
+    def __init__(self, energy: Conditional, particles: PersistentByClass, *parts: Any, **more: Any) -> None:
+        super().__init__(energy, particles, *parts, **more)
+        _check_same(energy, "bank", particles.num_classes)
+        self.num_classes = particles.num_classes
+
+    def forward(self, data: Labelled) -> Update:
+        noise = Noise(data.device)
+        start, slots = self.particles.start_of(apart(data)[1], noise)
+        return _without_labels(self.update(data, start, slots, noise))
+
+    def run(self, dynamics: Dynamics, x: Labelled, noise: Noise) -> Evolution:
+        return _evolve_in_class(dynamics, self.energy, x, noise)
+
+    def sample(
+        self,
+        num: int,
+        noise: Noise,
+        stages: dict[str, Dynamics] | None = None,
+        labels: Labels | None = None,
+    ) -> Points:
+        """As GCN's, row i of class labels[i]; without them, classes take turns from 0 on."""
+        labels = _turns(num, self.num_classes, noise) if labels is None else labels
+        return apart(self.grow(carry(self.energy.reference.sample(num, noise), labels), noise, stages))[0]
 
 
 class ConditionalGGCN(GGCN):
@@ -28,26 +61,16 @@ class ConditionalGGCN(GGCN):
 
     def __init__(self, energy: Conditional, mapping: nn.Module, **parts: Any) -> None:
         super().__init__(energy, mapping, **parts)
-        if energy.net.num_classes != mapping.num_classes:
-            raise ValueError(
-                f"the score knows {energy.net.num_classes} classes and the mapping {mapping.num_classes}"
-            )
+        _check_same(energy, "mapping", mapping.num_classes)
         self.num_classes = mapping.num_classes
 
-    def forward(self, data: Points) -> Update:
+    def forward(self, data: Labelled) -> Update:
         noise = Noise(data.device)
         hidden = carry(self.hidden.sample(len(data), noise), apart(data)[1])
-        update = self.update(data, hidden, noise)
-        particles, _ = apart(update.particles)
-        lowest, highest = particles.aminmax()
-        extremes = {"particle_min": lowest, "particle_max": highest}  # of the points, and not of their labels
-        return update._replace(particles=particles, stats=update.stats | extremes)
+        return _without_labels(self.update(data, hidden, noise))
 
-    def run(self, dynamics: Dynamics, energy: Conditional, x: Points, noise: Noise) -> Evolution:
-        x, labels = apart(x)
-        evolution = dynamics.evolve(energy.given(labels), x, noise)
-        start, end = (carry(points, labels) for points in (evolution.start, evolution.end))
-        return evolution._replace(start=start, end=end)
+    def run(self, dynamics: Dynamics, energy: Conditional, x: Labelled, noise: Noise) -> Evolution:
+        return _evolve_in_class(dynamics, energy, x, noise)
 
     def sample(
         self,
@@ -57,6 +80,30 @@ class ConditionalGGCN(GGCN):
         labels: Labels | None = None,
     ) -> Points:
         """As GGCN's, row i of class labels[i]; without them, classes take turns from 0 on."""
-        if labels is None:
-            labels = torch.arange(num, device=noise.device) % self.num_classes
+        labels = _turns(num, self.num_classes, noise) if labels is None else labels
         return apart(self.grow(carry(self.hidden.sample(num, noise), labels), noise, stages))[0]
+
+
+def _check_same(energy: Conditional, name: str, num_classes: int) -> None:
+    if energy.net.num_classes != num_classes:
+        raise ValueError(f"the score knows {energy.net.num_classes} classes and the {name} {num_classes}")
+
+
+def _turns(num: int, num_classes: int, noise: Noise) -> Labels:
+    return torch.arange(num, device=noise.device) % num_classes
+
+
+def _evolve_in_class(dynamics: Dynamics, energy: Conditional, x: Labelled, noise: Noise) -> Evolution:
+    """Every point under the energy at its class, and the record with the labels where they were."""
+    x, labels = apart(x)
+    evolution = dynamics.evolve(energy.given(labels), x, noise)
+    start, end = (carry(points, labels) for points in (evolution.start, evolution.end))
+    return evolution._replace(start=start, end=end)
+
+
+def _without_labels(update: Update) -> Update:
+    """Particles as they are shown, and their extremes, which are not those of the labels."""
+    particles, _ = apart(update.particles)
+    lowest, highest = particles.aminmax()
+    extremes = {"particle_min": lowest, "particle_max": highest}
+    return update._replace(particles=particles, stats=update.stats | extremes)

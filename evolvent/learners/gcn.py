@@ -5,12 +5,12 @@ With a bank of given filters as its score (`nets.filters.FilterScore`) this is F
 
 from torch import nn
 
-from evolvent.dynamics import Dynamics
+from evolvent.dynamics import Dynamics, Evolution
 from evolvent.energy import Energy
 from evolvent.flows import KL
 from evolvent.learners.update import Update, require_stages, vital_signs
 from evolvent.noise import Noise
-from evolvent.particles import Particles
+from evolvent.particles import Particles, Slots
 from evolvent.shapes import Points
 
 
@@ -36,16 +36,26 @@ class GCN(nn.Module):
 
     def forward(self, data: Points) -> Update:
         noise = Noise(data.device)
-        start, slots = self.particles.start(len(data), noise)
-        evolution = self.dynamics.evolve(self.energy, start, noise)
+        return self.update(data, *self.particles.start(len(data), noise), noise)
+
+    def update(self, data: Points, start: Points, slots: Slots, noise: Noise) -> Update:
+        """One update of the energy, from chains that go on from `start`."""
+        evolution = self.run(self.dynamics, start, noise)
         self.particles.commit(slots, evolution.end)
         cost = self.flow(self.energy, data, evolution)
         signs = vital_signs(self.energy, data, evolution, cost) | self.particles.signs()
         return Update({"energy": cost.loss}, evolution.end, signs)
 
+    def run(self, dynamics: Dynamics, x: Points, noise: Noise) -> Evolution:
+        """The chain of training, or of sampling."""
+        return dynamics.evolve(self.energy, x, noise)
+
     def sample(self, num: int, noise: Noise, stages: dict[str, Dynamics] | None = None) -> Points:
         """`num` chains from the reference; without the stage "image", the reference itself."""
+        return self.grow(self.energy.reference.sample(num, noise), noise, stages)
+
+    def grow(self, x: Points, noise: Noise, stages: dict[str, Dynamics] | None) -> Points:
+        """What comes of these points of the reference."""
         stages = self.stages if stages is None else stages
         require_stages(stages, self.stages)
-        x = self.energy.reference.sample(num, noise)
-        return stages["image"].evolve(self.energy, x, noise).end if "image" in stages else x
+        return self.run(stages["image"], x, noise).end if "image" in stages else x

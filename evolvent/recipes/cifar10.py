@@ -20,16 +20,13 @@ from evolvent.dynamics import Dynamics, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
-from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
-from evolvent.learners.wgcn import WGCN
 from evolvent.metrics.scores import judge_images
 from evolvent.nets.mapping import ResidualMapping, Upsampling
 from evolvent.nets.score import ResidualScore
-from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
-from evolvent.recipes.digits import lengthened, noisy_descent
+from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Schedule
@@ -155,15 +152,29 @@ def cifar10_gcn(
     rebirth: float = 0.02,
     sampling_steps: int = 1000,
     captured: bool = True,
+    labels: bool = False,
+    num_classes: int = 10,
 ) -> Experiment:
-    """Maximum likelihood with a bank of chains that start from uniform noise."""
-    energy = energy_of(width, size)
-    chain = noisy_descent(chain_step_size, chain_steps, noise)
-    bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    learner = GCN(energy, bank, chain, sampling=lengthened(chain, sampling_steps))
-    return on_cifar10(
-        learner, data, size, schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured)
+    """Maximum likelihood with a bank of chains that start from uniform noise.
+
+    Args:
+        num_slots: chains in the bank; with labels at least a batch of every class.
+        labels: learn an energy of every class; `evolvent sample RUN --label 3` draws one.
+        num_classes: in the labels of `data`.
+    """
+    known = num_classes if labels else None
+    learner = chains_from_noise(
+        energy_of(width, size),
+        noisy_descent(chain_step_size, chain_steps, noise),
+        flow=None,
+        num_slots=num_slots,
+        rebirth=rebirth,
+        batch_size=batch_size,
+        sampling_steps=sampling_steps,
+        num_classes=known,
     )
+    clocks = schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured)
+    return on_cifar10(learner, data, size, clocks, num_classes=known)
 
 
 @recipe(shows="w-GCN: persistent chains from noise, JKO flow", minutes=30, hardware="1 H100", score=NOT_RUN)
@@ -183,16 +194,29 @@ def cifar10_wgcn(
     tau: float = 0.1,
     ends: Literal["path", "data"] = "data",
     captured: bool = True,
+    labels: bool = False,
+    num_classes: int = 10,
 ) -> Experiment:
-    """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
-    energy = energy_of(width, size)
-    chain = noisy_descent(chain_step_size, chain_steps, noise)
-    bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    flow = JKO(tau=tau, ends=ends, share=0.25)
-    learner = WGCN(energy, bank, chain, flow=flow, sampling=lengthened(chain, sampling_steps))
-    return on_cifar10(
-        learner, data, size, schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured)
+    """GCN plus the kinetic energy of the transport; tau = 0 is GCN.
+
+    Args:
+        num_slots: chains in the bank; with labels at least a batch of every class.
+        labels: learn an energy of every class; `evolvent sample RUN --label 3` draws one.
+        num_classes: in the labels of `data`.
+    """
+    known = num_classes if labels else None
+    learner = chains_from_noise(
+        energy_of(width, size),
+        noisy_descent(chain_step_size, chain_steps, noise),
+        flow=JKO(tau=tau, ends=ends, share=0.25),
+        num_slots=num_slots,
+        rebirth=rebirth,
+        batch_size=batch_size,
+        sampling_steps=sampling_steps,
+        num_classes=known,
     )
+    clocks = schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured)
+    return on_cifar10(learner, data, size, clocks, num_classes=known)
 
 
 @recipe(

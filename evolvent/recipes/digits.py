@@ -3,7 +3,6 @@
 The same nets under every model of the method: what changes from recipe to recipe is the method alone.
 """
 
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -15,15 +14,13 @@ from evolvent.dynamics import Dynamics, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
-from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
-from evolvent.learners.wgcn import WGCN
 from evolvent.metrics.scores import judge_images
 from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
-from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
+from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Precision, Schedule
@@ -46,15 +43,6 @@ def held_out_digits() -> Images:
 
 
 on_digits = partial(Experiment, data=train_digits, held_out=held_out_digits, judge=judge_images)
-
-
-def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
-    """Langevin whose noise has a standard deviation of `noise` a step: the low temperature of image-scale work."""
-    if not (step_size > 0 and 0 <= noise < 100):
-        raise ValueError(
-            f"a chain needs a step size above 0 and noise from 0 to 100, not {step_size} and {noise}"
-        )
-    return Langevin(step_size, num_steps, temperature=noise**2 / (2 * step_size))
 
 
 def energy_of(width: int, size: int = SIZE) -> Energy:
@@ -216,18 +204,29 @@ def digits_gcn(
     num_slots: int = 500,
     rebirth: float = 0.05,
     sampling_steps: int = 600,
+    labels: bool = False,
     precision: Precision = "float32",
 ) -> Experiment:
     """Maximum likelihood with a bank of chains that start from uniform noise.
 
     (A Gaussian reference would pull the black background towards grey.)
+
+    Args:
+        num_slots: chains in the bank; with labels at least a batch of every digit.
+        labels: learn every digit's own energy; `evolvent sample RUN --label 3` draws threes.
     """
-    energy = energy_of(width)
-    chain = noisy_descent(chain_step_size, chain_steps, noise)
-    bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    learner = GCN(energy, bank, chain, sampling=lengthened(chain, sampling_steps))
+    learner = chains_from_noise(
+        energy_of(width),
+        noisy_descent(chain_step_size, chain_steps, noise),
+        flow=None,
+        num_slots=num_slots,
+        rebirth=rebirth,
+        batch_size=batch_size,
+        sampling_steps=sampling_steps,
+        num_classes=NUM_CLASSES if labels else None,
+    )
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
-    return on_digits(learner, schedule=schedule)
+    return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
 
 
 @recipe(
@@ -248,21 +247,27 @@ def digits_wgcn(
     sampling_steps: int = 600,
     tau: float = 0.2,
     ends: Literal["path", "data"] = "data",
+    labels: bool = False,
     precision: Precision = "float32",
 ) -> Experiment:
-    """GCN plus the kinetic energy of the transport; tau = 0 is GCN."""
-    energy = energy_of(width)
-    chain = noisy_descent(chain_step_size, chain_steps, noise)
-    bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    flow = JKO(tau=tau, ends=ends, share=0.25)
-    learner = WGCN(energy, bank, chain, flow=flow, sampling=lengthened(chain, sampling_steps))
+    """GCN plus the kinetic energy of the transport; tau = 0 is GCN.
+
+    Args:
+        num_slots: chains in the bank; with labels at least a batch of every digit.
+        labels: learn every digit's own energy; `evolvent sample RUN --label 3` draws threes.
+    """
+    learner = chains_from_noise(
+        energy_of(width),
+        noisy_descent(chain_step_size, chain_steps, noise),
+        flow=JKO(tau=tau, ends=ends, share=0.25),
+        num_slots=num_slots,
+        rebirth=rebirth,
+        batch_size=batch_size,
+        sampling_steps=sampling_steps,
+        num_classes=NUM_CLASSES if labels else None,
+    )
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
-    return on_digits(learner, schedule=schedule)
-
-
-def lengthened(chain: Langevin, num_steps: int) -> Langevin:
-    """The chain of sampling: as many steps as a birth from noise needs, the last one a third as large."""
-    return replace(chain, num_steps=num_steps, final_step_size=chain.step_size / 3)
+    return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
 
 
 @recipe(

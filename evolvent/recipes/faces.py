@@ -7,8 +7,8 @@ from evolvent.data.streams import Stream
 from evolvent.dynamics import Langevin
 from evolvent.metrics.scores import judge_images
 from evolvent.recipes.card import recipe
+from evolvent.recipes.chains import noisy_descent
 from evolvent.recipes.cifar10 import NOT_RUN, ggcn, nets_of, schedule
-from evolvent.recipes.digits import noisy_descent
 from evolvent.trainer import Adam, Experiment
 
 SIZE = 64

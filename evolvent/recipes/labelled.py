@@ -1,4 +1,4 @@
-"""The parts of a GGCN that labels change: what the recipes that take --labels share."""
+"""What labels change: shared by the recipes that take --labels."""
 
 from collections.abc import Callable
 
@@ -21,4 +21,9 @@ def by_class(
     if num_classes is None:
         return GGCN, energy, mapping_of(num_hidden=num_hidden)
     mapping = ByClass(mapping_of(num_hidden=2 * num_hidden), num_classes)
-    return ConditionalGGCN, Conditional(Projection(energy.net, num_classes), energy.reference), mapping
+    return ConditionalGGCN, conditional(energy, num_classes), mapping
+
+
+def conditional(energy: Energy, num_classes: int) -> Conditional:
+    """The energy of so many classes whose net was the score of all data."""
+    return Conditional(Projection(energy.net, num_classes), energy.reference)

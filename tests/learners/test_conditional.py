@@ -1,4 +1,4 @@
-"""GGCN by class: what it owes to the trainer, to sampling, and to the classes."""
+"""GCN and GGCN by class: what they owe to the trainer, to sampling, and to the classes."""
 
 import copy
 
@@ -10,12 +10,13 @@ from evolvent.conditional import Conditional
 from evolvent.dynamics import Langevin
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
-from evolvent.learners.conditional import ConditionalGGCN
+from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
 from evolvent.nets.classes import ByClass, Projection
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.noise import ImageNoise
-from evolvent.reference import Uniform
+from evolvent.particles import PersistentByClass
+from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import classes_of, draw
 from evolvent.shapes import apart, carry
 from evolvent.trainer import Adam, Schedule, Trainer
@@ -71,7 +72,16 @@ class PlaneMapping(nn.Sequential):
         super().__init__(nn.Linear(4, 32), nn.SiLU(), nn.Linear(32, 2))
 
 
+def gcn(flow=None):
+    torch.manual_seed(0)
+    energy = Conditional(Projection(PlainScore(8, width=8), 3), Uniform(SHAPE))
+    nn.init.normal_(energy.net.directions)  # at birth all classes are one
+    return ConditionalGCN(energy, PersistentByClass(Uniform(SHAPE), 16, 3), CHAIN, flow=flow)
+
+
 LEARNERS = {
+    "chains": gcn,
+    "chains, JKO": lambda: gcn(JKO(tau=0.1, ends="data", share=0.5)),
     "adversarial": ggcn,
     "image": lambda: ggcn(image=CHAIN),
     "hidden, then image": lambda: ggcn(Cooperative(), hidden=Langevin(0.05, 2), image=CHAIN),
@@ -84,7 +94,8 @@ def learner(request):
 
 
 def trainer(learner, num_steps=6):
-    schedule = Schedule(num_steps, 8, {"energy": Adam(1e-3), "mapping": Adam(1e-3)})
+    adam = {name: Adam(1e-3) for name in ("energy", "mapping") if hasattr(learner, name)}
+    schedule = Schedule(num_steps, 8, adam)
     return Trainer(learner, Shades(), schedule, seed=4)
 
 
@@ -162,6 +173,8 @@ def test_nets_of_different_classes_are_refused():
     parts = {"flow": JKO(), "mapping_loss": Adversarial(), "training": {}, "sampling": {}}
     with pytest.raises(ValueError, match="the score knows 2 classes and the mapping 3"):
         ConditionalGGCN(energy, ByClass(PlainMapping(8, num_hidden=8, width=8), 3), **parts)
+    with pytest.raises(ValueError, match="the score knows 2 classes and the bank 3"):
+        ConditionalGCN(energy, PersistentByClass(Uniform(SHAPE), 8, 3), CHAIN)
     with pytest.raises(ValueError, match="half of 7 codes"):
         ByClass(PlainMapping(8, num_hidden=7, width=8), 3)
     with pytest.raises(ValueError, match="num_classes must be at least 1"):
@@ -180,6 +193,19 @@ def test_a_mapping_learns_where_each_class_lies():
     )
     adam = {"energy": Adam(5e-3, betas=(0.0, 0.9)), "mapping": Adam(2e-3, betas=(0.0, 0.9))}
     run = Trainer(learner, Blobs(), Schedule(250, 64, adam, averaging=0.9))
+    while not run.finished:
+        run.advance()
+    nearest = torch.cdist(draw(run.averaged, 300, batch_size=300), CENTRES).argmin(1)
+    assert (nearest == torch.arange(300) % 3).float().mean() > 0.95  # 0.33 without classes
+
+
+def test_chains_learn_where_each_class_lies():
+    torch.manual_seed(0)
+    energy = Conditional(Projection(PlaneScore(), 3), Gaussian((2,), std=2.0))
+    bank = PersistentByClass(energy.reference, 64, 3, rebirth=0.1)
+    chain = Langevin(0.02, 20, temperature=0.1)
+    learner = ConditionalGCN(energy, bank, chain, sampling=Langevin(0.02, 200, temperature=0.1))
+    run = Trainer(learner, Blobs(), Schedule(200, 64, {"energy": Adam(5e-3)}, averaging=0.9))
     while not run.finished:
         run.advance()
     nearest = torch.cdist(draw(run.averaged, 300, batch_size=300), CENTRES).argmin(1)
