@@ -14,7 +14,7 @@ SIGNS = ("energy_gap", "gap_spread", "force_norm", "data_force_norm", "energy_dr
 
 def main(run: str, out: str) -> None:
     lines = [line for line in read_lines(Path(run) / "log.jsonl") if "warning" not in line]
-    image = pictures.curves(lines, SIGNS)
+    image = pictures.curves({"run": lines}, SIGNS)
     pictures.save_image(image.resize((990, 990 * image.height // image.width)).quantize(48), out)
 
 

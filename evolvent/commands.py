@@ -1,4 +1,4 @@
-"""The commands beside train: sample, report, recipes and export; evaluate and data have files of their own.
+"""The commands beside train: sample, recipes and export; evaluate, report and data have files of their own.
 
 Each is a function whose docstring is its help and whose typed keywords are its options; those of a dataclass
 among them, such as `Sampling`, are options too. To add a command, write such a function and add it to `COMMANDS`.
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evolvent import pictures
 from evolvent.drawing import (
     Device,
     Sampling,
@@ -26,7 +25,7 @@ from evolvent.pretrained import from_pretrained, save_pretrained
 from evolvent.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import short_name
-from evolvent.runs import read_log, read_record
+from evolvent.reporting import report
 from evolvent.sampling import classes_of
 from evolvent.terminal import open_console, table
 from evolvent.writing import check_disk, check_kind, write_folder, write_npz, write_picture
@@ -72,26 +71,6 @@ def sample(
 
     draw_into(write, saved, num, sampling, classes=classes or None, ranks=here())
     print(f"{num} samples of {short_name(saved.recipe)} at step {saved.step}: {out}")
-
-
-def report(source: str) -> None:
-    """Draw a run's curves into RUN/report.png and print its last numbers.
-
-    Args:
-        source: a run folder.
-    """
-    path = Path(source)
-    record = read_record(path)
-    lines = [line for line in read_log(path / "log.jsonl") if "warning" not in line]
-    if not lines:
-        raise ValueError(f"{path} has logged nothing yet")
-    keys = [name for name in lines[-1] if name not in ("step", "seconds") and "@" not in name]
-    pictures.save_image(pictures.curves(lines, keys), path / "report.png")
-    last = [(name.replace("_", " "), f"{lines[-1][name]:.4g}") for name in ("step", "seconds", *keys)]
-    open_console().print(
-        table(f"{short_name(record['recipe'])}: {record['status']}", ("sign", "last value"), last)
-    )
-    print(f"curves:  {path / 'report.png'}")
 
 
 def recipes() -> None:

@@ -11,6 +11,7 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
 
+import docstring_parser
 from jsonargparse import ArgumentParser, Namespace
 
 KIND = re.compile(
@@ -34,11 +35,19 @@ def run_command(command: Callable[..., None], prog: str, words: Sequence[str]) -
     """Call a command with the words' values; a keyword that is a dataclass takes its fields as options."""
     parser, groups = _parser(command, prog), _groups(command)
     values = parse(parser, words).as_dict()
-    if blank := [name for name, value in values.items() if isinstance(value, str) and not value.strip()]:
+    if blank := [name for name, value in values.items() if _is_blank(value)]:
         raise ValueError(f"{_as_typed(blank[0], parser)} is empty: give it a value, or leave it out")
     for name, group in groups.items():
         values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
     command(**values)
+
+
+def _is_blank(value: object) -> bool:
+    return (
+        not value.strip()
+        if isinstance(value, str)
+        else isinstance(value, list) and any(map(_is_blank, value))
+    )
 
 
 def _groups(command: Callable[..., None]) -> dict[str, type]:
@@ -49,12 +58,23 @@ def _groups(command: Callable[..., None]) -> dict[str, type]:
     }
 
 
+def _many(command: Callable[..., None]) -> dict[str, str | None]:
+    """The keywords that take as many words as are given, and what the docstring says of them."""
+    told = {
+        given.arg_name: given.description for given in docstring_parser.parse(inspect.getdoc(command)).params
+    }
+    parameters = inspect.signature(command).parameters.items()
+    return {name: told.get(name) for name, parameter in parameters if parameter.annotation == list[str]}
+
+
 @cache
 def _parser(command: Callable[..., None], prog: str) -> Parser:
     """Built once, as a test calls a command a thousand times: it takes longer than to read the words."""
-    groups = _groups(command)
+    groups, many = _groups(command), _many(command)
     parser = Parser(prog, inspect.getdoc(command).partition("\n\nArgs:")[0])
-    parser.add_function_arguments(command, as_group=False, as_positional=True, skip=set(groups))
+    for name, told in many.items():
+        parser.add_argument(name, type=str, nargs="+", help=told)
+    parser.add_function_arguments(command, as_group=False, as_positional=True, skip={*groups, *many})
     for group in groups.values():
         parser.add_class_arguments(group, as_group=False)
     return parser

@@ -76,23 +76,20 @@ def plane(
     return _render(figure)
 
 
-def curves(lines: Sequence[Mapping[str, float]], keys: Sequence[str]) -> Image.Image:
-    """One panel a key over the steps of a log (mappings with "step" and some of the keys).
+def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], keys: Sequence[str]) -> Image.Image:
+    """One panel a key over the steps of logs by name (lines with "step" and some of the keys), a colour each.
 
     The band is from key@min to key@max, the extremes over the steps between two lines, where the log has them.
     """
     columns = min(3, len(keys))
     figure, panels = _figure(len(keys), width=4.2 * columns, height=2.8 * math.ceil(len(keys) / columns))
     for axes, key in zip(panels, keys, strict=True):
-        known = [(line["step"], line[key]) for line in lines if key in line]
-        axes.plot(*zip(*known, strict=True), linewidth=1.2)
-        ends = [
-            (line["step"], line[f"{key}@min"], line[f"{key}@max"]) for line in lines if f"{key}@max" in line
-        ]
-        if ends:
-            axes.fill_between(*zip(*ends, strict=True), alpha=0.2, linewidth=0)
+        for name, lines in logs.items():
+            _draw_curve(axes, lines, key, name)
         axes.set(title=key.replace("_", " "), xlabel="step")
         axes.grid(alpha=0.3)
+    if len(logs) > 1:
+        panels[0].legend()
     return _render(figure)
 
 
@@ -131,6 +128,14 @@ def save_image(image: Image.Image, path: Path | str) -> None:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     write_whole(Path(path), buffer.getvalue())
+
+
+def _draw_curve(axes, lines: Sequence[Mapping[str, float]], key: str, name: str) -> None:
+    known = [(line["step"], line[key]) for line in lines if key in line]
+    (curve,) = axes.plot(*zip(*known, strict=True) if known else ([], []), linewidth=1.2, label=name)
+    ends = [(line["step"], line[f"{key}@min"], line[f"{key}@max"]) for line in lines if f"{key}@max" in line]
+    if ends:
+        axes.fill_between(*zip(*ends, strict=True), alpha=0.2, linewidth=0, color=curve.get_color())
 
 
 def _draw_levels(axes, energy: Callable[[Points], PerPoint], reach: float) -> None:

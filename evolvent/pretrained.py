@@ -18,7 +18,7 @@ from torch import nn
 
 from evolvent.files import check_new_folder, folder_whole, write_whole
 from evolvent.recipes.find import build, find, short_name
-from evolvent.runs import MODEL, is_bank, read_lines, read_model, read_record
+from evolvent.runs import MODEL, is_bank, read_model, read_record, read_scores
 from evolvent.sealed import pack_weights
 from evolvent.trainer import Experiment
 
@@ -164,7 +164,7 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], name: str
         machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
         commit=record.get("commit"),
         seed=record["seed"],
-        scores=_table(read_lines(run / "scores.jsonl"))
+        scores=_table(read_scores(run / "scores.jsonl"))
         or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
     )
 

@@ -34,6 +34,9 @@ RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status"
 """What run.json must hold for the run to be taken up again."""
 MAYBE = {"step": int, "sessions_begun_at_step": list}
 """And what it may."""
+SCORE = {"measure": str, "protocol": str, "num_samples": int, "num_reference": int, "value": int | float}
+SCORE |= {"floor": int | float | None, "lower_is_better": bool}
+"""What a line of scores.jsonl must hold."""
 MODEL = "model.safetensors"
 WRITTEN = (".lock", "run.json", "log.jsonl", "samples", "samples.png", "checkpoints", MODEL, "scores.jsonl")
 """The names in a run folder that are written to."""
@@ -292,6 +295,16 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         values = (value for name, value in line.items() if name != "warning")
         if type(line.get("step")) is not int or not all(isinstance(value, int | float) for value in values):
             raise ValueError(f"{path}, line {number} is not of a log: remove that line")
+    return lines
+
+
+def read_scores(path: Path) -> list[dict[str, Any]]:
+    """The lines of a scores.jsonl, oldest first. ValueError for one of another kind."""
+    lines = read_lines(path)
+    for number, line in enumerate(lines, start=1):
+        odd = [name for name, kind in SCORE.items() if not isinstance(line.get(name), kind)]
+        if odd:
+            raise ValueError(f"{path}, line {number} is no score, by its {odd[0]}: remove that line")
     return lines
 
 

@@ -152,8 +152,11 @@ COMMANDS = {
     "report ''": "the source is empty: give it a value",
     "report {my}": "is not a run: it has no run.json",
     "report /dev/null": "/dev/null is not a run: it has no run.json",
-    "report {images} --out x.png": "evolvent report has no option --out",
-    "report {images} {points}": "evolvent report --help` shows what has)",
+    "report {images} --out {my}": "already exists: give another name, or --overwrite",
+    "report {images} {points} --out {place}": "is a folder: give the name of a file in it",
+    "report {images} {points} ''": "the source is empty: give it a value",
+    "report {images} {points} {my}": "is not a run: it has no run.json",
+    "report {images} --beta 3": "evolvent report has no option --beta",
     "recipes digits": "evolvent recipes --help` shows what has)",
     "recipes --all": "evolvent recipes has no option --all",
 }

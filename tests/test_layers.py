@@ -26,7 +26,7 @@ LAYERS = [
     {"recipes"},
     {"pretrained"},
     {"joining", "terminal", "options", "drawing", "given", "seeing", "remembering", "writing", "preparing"},
-    {"evaluating"},
+    {"evaluating", "reporting"},
     {"commands", "training"},
     {"cli", "early"},
     {"__main__"},

@@ -49,7 +49,13 @@ def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
 
 
 def test_a_model_card_holds_the_newest_score_of_each_measure(run, tmp_path):
-    score = {"num_samples": 9, "num_reference": 8, "protocol": "pixels", "floor": None}
+    score = {
+        "num_samples": 9,
+        "num_reference": 8,
+        "protocol": "pixels",
+        "floor": None,
+        "lower_is_better": True,
+    }
     lines = [
         score | {"measure": name, "value": value} for name, value in (("a", 1.5), ("b", 2.5), ("a", 3.25))
     ]

@@ -1,0 +1,102 @@
+"""The command report: what a run went through and came to, or several side by side.
+
+Two scores stand in one row only if they were measured alike: same measure, counts, protocol and data.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evolvent import pictures
+from evolvent.files import check_place
+from evolvent.recipes.find import short_name
+from evolvent.runs import read_log, read_record, read_scores
+from evolvent.terminal import open_console, table
+
+PICTURE = "report.png"
+ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against")
+"""What two scores must share to stand in one row."""
+
+
+class Past(NamedTuple):
+    """What a run folder tells of the run."""
+
+    record: dict[str, Any]
+    lines: list[dict[str, Any]]
+    """Of the log, without warnings; the last one has every sign."""
+    scores: dict[tuple, dict[str, Any]]
+    """The newest of each kind."""
+
+
+def report(source: list[str], *, out: str | None = None, overwrite: bool = False) -> None:
+    """Draw the curves of a run, or of several in one picture, and print their last numbers and their scores.
+
+    Args:
+        source: run folders; of several, the options that differ are told as well.
+        out: the picture (default: report.png, in the run's folder or, of several, here).
+        overwrite: replace a picture that exists; a run's own report.png is always drawn anew.
+    """
+    folders = [Path(source) for source in dict.fromkeys(source)]
+    short = [folder.resolve().name for folder in folders]
+    names = short if len({*short}) == len(short) else map(str, folders)
+    pasts = {name: past_of(folder) for name, folder in zip(names, folders, strict=True)}
+    own = out is None and len(pasts) == 1
+    place = folders[0] / PICTURE if own else Path(out or PICTURE)
+    check_place(place, overwrite=overwrite or own)
+    signs = signs_of(pasts.values())
+    pictures.save_image(pictures.curves({name: past.lines for name, past in pasts.items()}, signs), place)
+    console, heads = open_console(), [*pasts]
+    console.print(table("runs", ("what", *heads), rows_of([*pasts.values()], signs)))
+    if scores := score_rows([*pasts.values()]):
+        console.print(
+            table("scores", ("measure", "samples", "reference", "protocol", *heads, "real"), scores)
+        )
+    print(f"curves:  {place}")
+
+
+def past_of(path: Path) -> Past:
+    """ValueError where there is no run, or one that has logged nothing."""
+    record = read_record(path)
+    lines = [line for line in read_log(path / "log.jsonl") if "warning" not in line]
+    if not lines:
+        raise ValueError(f"{path} has logged nothing yet")
+    scores = {tuple(line.get(name) for name in ALIKE): line for line in read_scores(path / "scores.jsonl")}
+    return Past(record, lines, scores)
+
+
+def signs_of(pasts: Iterable[Past]) -> list[str]:
+    """The names of all that was logged, in the order in which it was."""
+    names = dict.fromkeys(name for past in pasts for name in past.lines[-1])
+    return [name for name in names if name not in ("step", "seconds") and "@" not in name]
+
+
+def rows_of(pasts: Sequence[Past], signs: Sequence[str]) -> list[tuple[str, ...]]:
+    """Recipe and status, the options that are not the same everywhere, the last step and its signs."""
+    rows = [("recipe", *(short_name(past.record["recipe"]) for past in pasts))]
+    rows += [("status", *(past.record["status"] for past in pasts))]
+    given = [past.record["arguments"] | {"seed": past.record["seed"]} for past in pasts]
+    for name in dict.fromkeys(name for arguments in given for name in arguments):
+        values = [str(arguments.get(name, "-")) for arguments in given]
+        if len(set(values)) > 1:
+            rows.append((f"--{name.replace('_', '-')}", *values))
+    for name in ("step", "seconds", *signs):
+        rows.append((name.replace("_", " "), *(_cell(past.lines[-1], name) for past in pasts)))
+    return rows
+
+
+def score_rows(pasts: Sequence[Past]) -> list[tuple[str, ...]]:
+    """A row for each kind of score that one of the runs has, and what real data score where that is known."""
+    rows = []
+    for kind in dict.fromkeys(kind for past in pasts for kind in past.scores):
+        found = [past.scores.get(kind, {}) for past in pasts]
+        known = next(score for score in found if score)
+        measure, num_samples, num_reference, protocol, _ = kind
+        arrow = "↓" if known["lower_is_better"] else "↑"
+        values = (_cell(score, "value") for score in found)
+        counts = str(num_samples), str(num_reference)
+        rows.append((f"{measure} {arrow}", *counts, protocol, *values, _cell(known, "floor")))
+    return rows
+
+
+def _cell(line: Mapping[str, Any], name: str) -> str:
+    return "-" if line.get(name) is None else f"{line[name]:.4g}"

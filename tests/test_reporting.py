@@ -1,0 +1,104 @@
+"""What the command report says of one run and of several: nothing that cannot be compared stands in one row."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from evolvent import pictures
+from evolvent.cli import main
+
+SCORE = {
+    "measure": "frechet",
+    "num_samples": 9,
+    "num_reference": 8,
+    "protocol": "pixels",
+    "lower_is_better": True,
+}
+
+
+def write(path, *, scores=(), log=None, seed=0, recipe="digits", **arguments):
+    path.mkdir()
+    record = {"recipe": recipe, "arguments": arguments, "seed": seed, "device": "cpu", "status": "finished"}
+    log = [{"step": step, "seconds": 0.5, "energy_gap": step / 4} for step in (1, 2)] if log is None else log
+    (path / "run.json").write_text(json.dumps(record))
+    for name, lines in (("log", log), ("scores", [SCORE | {"floor": 4.0} | score for score in scores])):
+        (path / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def told(capsys, *words):
+    """The cells that were printed, a row each."""
+    assert main(["report", *words]) == 0
+    lines = [line.split("│")[1:-1] for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    return [tuple(cell.strip() for cell in line) for line in lines]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def test_of_several_runs_the_options_that_differ_are_told_and_no_others(place, capsys):
+    first = write(place / "a", tau=0.2, width=32)
+    second = write(place / "b", tau=0.4, width=32, seed=3, recipe="digits-wgcn", ends="data")
+    rows = told(capsys, first, second)
+    assert ("--tau", "0.2", "0.4") in rows
+    assert ("--ends", "-", "data") in rows
+    assert ("--seed", "0", "3") in rows
+    assert ("recipe", "digits", "digits-wgcn") in rows
+    assert ("energy gap", "0.5", "0.5") in rows
+    assert not any(row[0] == "--width" for row in rows)
+    assert not any(row[0].startswith("--") for row in told(capsys, first))
+
+
+def test_a_row_holds_the_newest_scores_that_were_measured_alike(place, capsys):
+    first = write(place / "a", scores=[{"value": 9.0}, {"value": 7.0}])
+    second = write(place / "b", scores=[{"value": 8.0}, {"value": 6.0, "num_samples": 50}])
+    rows = [row for row in told(capsys, first, second) if row[0].startswith("frechet")]
+    assert rows == [
+        ("frechet ↓", "9", "8", "pixels", "7", "8", "4"),
+        ("frechet ↓", "50", "8", "pixels", "-", "6", "4"),
+    ]
+
+
+def test_runs_of_one_name_are_told_apart(place, capsys):
+    (place / "x").mkdir(), (place / "y").mkdir()
+    assert main(["report", write(place / "x" / "run"), write(place / "y" / "run")]) == 0
+    heads = capsys.readouterr().out
+    assert "x/run" in heads and "y/run" in heads
+
+
+def test_one_run_has_its_picture_in_its_folder_and_several_have_theirs_here(place, capsys):
+    first, second = (
+        write(place / "a"),
+        write(place / "b", log=[{"step": 1, "seconds": 1, "loss_energy": 2.0}]),
+    )
+    assert main(["report", first]) == main(["report", first]) == 0
+    assert (place / "a" / "report.png").is_file() and not (place / "report.png").exists()
+    assert main(["report", first, second]) == 0
+    with Image.open("report.png") as image:
+        assert image.width > 500
+    assert main(["report", first, second]) == 2
+    assert "report.png already exists" in capsys.readouterr().err
+    assert main(["report", first, second, "--overwrite"]) == 0
+
+
+def test_each_run_has_a_colour():
+    lines = [[{"step": step, "gap": height} for step in range(9)] for height in (0, 1)]
+    alone, both = (
+        pictures.curves(dict(zip("ab", chosen, strict=False)), ["gap"]) for chosen in (lines[:1], lines)
+    )
+    seen = [
+        {c for n, c in image.getcolors(2**20) if n > 100 and max(c) - min(c) > 90} for image in (alone, both)
+    ]
+    assert seen[0] < seen[1]
+
+
+@pytest.mark.parametrize("name", [*SCORE, "value", "floor"])
+def test_a_line_that_is_no_score_is_named(place, capsys, name):
+    odd = write(place / "a", scores=[{"value": 1.0}, {"value": 1.0, name: []}])
+    assert main(["report", odd]) == 2
+    assert f"scores.jsonl, line 2 is no score, by its {name}: remove that line" in capsys.readouterr().err
