@@ -4,7 +4,7 @@ import copy
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Literal
 
@@ -67,6 +67,11 @@ class Sampling:
         learner = copy.copy(learner)
         learner.beta = self.beta
         return learner
+
+    def asked(self) -> str:
+        """What was asked for in place of the defaults, as it is typed: --beta 4.0 --seed 1."""
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        return " ".join(f"--{name.replace('_', '-')} {getattr(self, name)}" for name in changed)
 
     def at_once(self, saved: Saved, shape: tuple[int, ...]) -> int:
         """How many are drawn at once."""

@@ -107,7 +107,7 @@ def evaluate(
         scores = _scores(case, sight)
         if case.saved and Path(source).is_dir():
             _keep(scores, Path(source), case.saved, sampling, against=against)
-        _print(scores, case, source)
+        _print(scores, case, source, sampling)
         if out is not None:
             pictures.save_image(_neighbours(case, sight), out)
             print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
@@ -223,8 +223,10 @@ def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, a
         append_line(run / "scores.jsonl", facts | score.as_dict())
 
 
-def _print(scores: list[Score], case: Case, source: str) -> None:
+def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> None:
     title = f"{short_name(case.saved.recipe)} at step {case.saved.step}" if case.saved else source
+    if asked := sampling.asked():
+        title = f"{title}, drawn with {asked},"
     heads = ("measure", "value", "samples", "reference", "protocol", "resize", "floor")
     open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
     if case.given.note:
