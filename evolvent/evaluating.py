@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from evolvent import pictures
 from evolvent.circumstances import now
-from evolvent.drawing import Device, Sampling, drawn, event_shape, settle_device
+from evolvent.drawing import Device, Sampling, drawn, settle_device
 from evolvent.files import check_place
 from evolvent.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.metrics.efflite0 import EffLite0
@@ -147,7 +147,7 @@ def _of_run(
     """Samples of a run. The data come first, as an hour of drawing must not end at a mistake."""
     num = NUM_SAMPLES if num is None else num
     if against is not None:
-        given = given_by(against, split, event_shape(saved))
+        given = given_by(against, split, saved.event_shape)
     elif split is not None:
         raise ValueError("--split is the part of the data that --against names: give both or none")
     else:

@@ -10,8 +10,10 @@ A folder so exported is what `huggingface-cli upload somebody/their-model mine` 
 import hashlib
 import json
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from torch import nn
 from evolvent.files import check_new_folder, folder_whole, write_whole
 from evolvent.recipes.find import build, find, short_name
 from evolvent.runs import MODEL, is_bank, read_lines, read_model, read_record
+from evolvent.sampling import draw
 from evolvent.sealed import pack_weights
 from evolvent.trainer import Experiment
 
@@ -70,7 +73,8 @@ def model_file(source: Path | str) -> Path:
     return path
 
 
-class Saved(NamedTuple):
+@dataclass(frozen=True)
+class Saved:
     """A trained learner and where it comes from."""
 
     learner: nn.Module
@@ -79,6 +83,12 @@ class Saved(NamedTuple):
     recipe: str
     step: int
     device: torch.device | str
+
+    @cached_property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one point that the learner draws: of one at its birth, which costs no chain."""
+        (born,) = draw(self.learner, 1, stages={}, batch_size=1, device=self.device)
+        return tuple(born.shape)
 
 
 def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -> Saved:

@@ -8,6 +8,7 @@ from hostile import DETECTOR as CORNERS
 from PIL import Image
 
 from evolvent.cli import main
+from evolvent.learners.gcn import GCN
 from evolvent.runs import read_lines
 
 DETECTOR = (
@@ -218,6 +219,24 @@ def test_a_table_says_what_was_asked_of_the_sampling_and_nothing_where_nothing_w
         "--beta 4": "codes at step 2, drawn with --beta 4.0, against the exact law",
         "--num-steps 3 --beta 0": "codes at step 2, drawn with --num-steps 3 --beta 0.0, against the exact law",
     }
+
+
+def test_a_command_draws_one_birth_to_learn_the_shape_of_a_point(place, tmp_path, monkeypatch):
+    sample, births = GCN.sample, []
+
+    def counted(learner, num, noise, stages=None):
+        births.extend([num] if stages == {} else [])
+        return sample(learner, num, noise, stages)
+
+    monkeypatch.setattr(GCN, "sample", counted)
+    measured = ["--num", "20", "--measures", "sliced-wasserstein"]
+    for line in (
+        ["sample", f"{place}/images", "--out", f"{tmp_path}/x.npz"],
+        words(place, "images", *measured),
+    ):
+        births.clear()
+        assert main(line) == 0
+        assert births == [1]
 
 
 MISTAKES = {
