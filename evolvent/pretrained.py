@@ -45,7 +45,7 @@ $ evolvent sample {name} --num 64 --out samples.png
 
 * **Arguments**: `{arguments}`
 * **Trained** in {minutes:.1f} minutes on {machine}; commit {commit}; seed {seed}.
-* **Weights**: half precision, averaged over the run.
+{began}* **Weights**: half precision, averaged over the run.
 * **Data and their licence**: not said yet.
 * **Limits**: not said yet.
 
@@ -174,9 +174,18 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], name: str
         machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
         commit=record.get("commit"),
         seed=record["seed"],
+        began=_began(record.get("init_from")),
         scores=_table(read_lines(run / "scores.jsonl"))
         or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
     )
+
+
+def _began(origin: dict[str, Any] | None) -> str:
+    """The line of a run that began from other weights, as `provenance` told of them."""
+    if origin is None:
+        return ""
+    source, recipe, step = origin["source"], short_name(origin["recipe"]), origin["step"]
+    return f"* **Began from**: the weights of `{source}`, {recipe} at step {step}.\n"
 
 
 def _table(lines: list[dict[str, Any]]) -> str:

@@ -77,6 +77,17 @@ def test_training_begins_from_weights_with_the_options_they_were_made_with(run, 
     assert origin["sha256"] == hashlib.sha256((run / MODEL).read_bytes()).hexdigest()
 
 
+def test_a_model_card_says_which_weights_a_run_began_from_where_it_did(run, tmp_path):
+    begin(tmp_path / "next", "--init-from", str(run))
+    cards = []
+    for source in (run, tmp_path / "next"):
+        save_pretrained(source, tmp_path / f"{source.name}-card")
+        cards.append((tmp_path / f"{source.name}-card" / "README.md").read_text())
+    drawn, begun = cards
+    assert "Began from" not in drawn
+    assert f"seed 0.\n* **Began from**: the weights of `{run}`, digits at step 2.\n* **Weights**" in begun
+
+
 def test_another_recipe_over_the_same_nets_begins_from_weights_with_its_own_options(run, tmp_path):
     words = "digits-adversarial", "--init-from", str(run), "--width", "4", "--batch-size", "4"
     begun, record = begin(tmp_path / "next", *words)
