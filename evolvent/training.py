@@ -84,7 +84,7 @@ def train(words: list[str]) -> int:
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
         return 0
-    with _taken(lambda: Run.open(values.out)) as run:
+    with _taken(lambda: _opened(values.out)) as run:
         run.record["device"] = facts["device"]
         return _train(run, _trainer(recipe, facts, guard), values.max_minutes)
 
@@ -98,6 +98,19 @@ def _start(trainer: Trainer, out: str | None, facts: dict[str, Any], max_minutes
             if trainer.step == 0 and not isinstance(error, OSError):
                 run.discard()
             raise
+
+
+def _opened(out: str) -> Run:
+    """The run to go on with. ValueError for one that would begin from other weights than run.json says."""
+    run = Run.open(out)
+    origin = run.record.get("init_from")
+    if origin and not run.checkpoints():
+        run.close()
+        raise ValueError(
+            f"{out} has no checkpoint, and began from weights that it has no copy of: start a new run by --init-from"
+            f" {origin['source']} with another --out"
+        )
+    return run
 
 
 def _taken(take: Callable[[], Run]) -> Run:

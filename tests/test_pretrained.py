@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from evolvent.cli import main
-from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped
-from evolvent.runs import MODEL, read_model, read_record
+from evolvent.pretrained import from_pretrained, model_file, provenance, save_pretrained, shipped
+from evolvent.runs import MODEL, Run, read_model, read_record
 from evolvent.sealed import unpack_state
 
 
@@ -105,6 +105,17 @@ def test_a_run_that_began_from_weights_goes_on_without_them(run, tmp_path):
     assert main(["train", "--resume", "--out", str(tmp_path / "parts"), "--threads", "1"]) == 0
     whole, parts = (read_model(tmp_path / name)[0] for name in ("whole", "parts"))
     assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_does_not_begin_from_drawn_weights(
+    run, tmp_path, capsys
+):
+    origin = provenance(run)
+    facts = {name: origin[name] for name in ("recipe", "arguments")}
+    Run.create(tmp_path / "killed", **facts, init_from=origin).close()
+    assert main(["train", "--resume", "--out", str(tmp_path / "killed"), "--threads", "1"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"start a new run by --init-from {run} with another --out" in told
 
 
 def test_an_export_overwrites_nothing(run, tmp_path):
