@@ -45,7 +45,7 @@ $ evolvent sample {name} --num 64 --out samples.png
 
 * **Arguments**: `{arguments}`
 * **Trained** in {minutes:.1f} minutes on {machine}; commit {commit}; seed {seed}.
-{began}* **Weights**: half precision, averaged over the run.
+{began}* **Weights**: {precision} precision, averaged over the run.
 * **Data and their licence**: not said yet.
 * **Limits**: not said yet.
 
@@ -152,7 +152,7 @@ def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> N
         _check_range(weights)
     with folder_whole(out) as folder:
         write_whole(folder / MODEL, pack_weights(weights, metadata))
-        write_whole(folder / "README.md", _card(run, record, metadata, out.name))
+        write_whole(folder / "README.md", _card(run, record, metadata, name=out.name, half=half))
 
 
 def _check_range(weights: dict[str, torch.Tensor]) -> None:
@@ -163,7 +163,7 @@ def _check_range(weights: dict[str, torch.Tensor]) -> None:
             )
 
 
-def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], name: str) -> str:
+def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: str, half: bool) -> str:
     machine = record.get("machine", {})
     return CARD.format(
         recipe=short_name(record["recipe"]),
@@ -174,6 +174,7 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], name: str
         machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
         commit=record.get("commit"),
         seed=record["seed"],
+        precision="half" if half else "single",
         began=_began(record.get("init_from")),
         scores=_table(read_lines(run / "scores.jsonl"))
         or "None yet: `evolvent evaluate RUN` before exporting puts them here.",

@@ -37,6 +37,8 @@ def test_exported_weights_are_the_runs_rounded_to_half_precision(run, tmp_path):
         )
     sizes = [(folder / MODEL).stat().st_size for folder in (tmp_path / "half", tmp_path / "whole")]
     assert sizes[0] < 0.7 * sizes[1]
+    for name, precision in (("half", "half"), ("whole", "single")):
+        assert f"* **Weights**: {precision} precision" in (tmp_path / name / "README.md").read_text()
 
 
 def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
