@@ -180,7 +180,7 @@ def _train_parser(reference: str, recipe: RecipeFunction, defaults: dict[str, An
     if gone := defaults.keys() - keywords:
         raise ValueError(
             f"the recipe no longer takes the arguments that the run was made with: it has no {min(gone)} now;"
-            " go back to the recipe as it was, or start a new run with another --out"
+            " go back to the recipe as it was, or start a new run from drawn weights with another --out"
         )
     parser.add_function_arguments(recipe, as_positional=False)
     parser.set_defaults(defaults)
@@ -229,6 +229,7 @@ def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: Recip
 
 
 def _check_limits(max_minutes: float | None, threads: int | None) -> None:
+    """ValueError for limits that cannot be kept; the threads are limited from here on."""
     if max_minutes is not None and not max_minutes > 0:
         raise ValueError(f"--max-minutes must be above 0, not {max_minutes}")
     num_cpus = os.cpu_count() or 1
