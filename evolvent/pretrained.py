@@ -118,7 +118,7 @@ def _put(weights: dict[str, torch.Tensor], learner: nn.Module, source: Path | st
     found = {name: tensor.shape for name, tensor in weights.items()}
     if wanted != found:
         odd = [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]
-        there, here = (list(shapes.get(odd[0], ["absent"])) for shapes in (found, wanted))
+        there, here = (list(shapes[odd[0]]) if odd[0] in shapes else "absent" for shapes in (found, wanted))
         raise ValueError(
             f"the weights in {source} do not fit the recipe: {odd[0]} is {there} in the file and {here} in the recipe"
         )
