@@ -165,6 +165,7 @@ def _check_range(weights: dict[str, torch.Tensor]) -> None:
 
 def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: str, half: bool) -> str:
     machine = record.get("machine", {})
+    scores = [line for line in read_lines(run / "scores.jsonl") if line["step"] == int(metadata["step"])]
     return CARD.format(
         recipe=short_name(record["recipe"]),
         name=name,
@@ -176,8 +177,7 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: 
         seed=record["seed"],
         precision="half" if half else "single",
         began=_began(record.get("init_from")),
-        scores=_table(read_lines(run / "scores.jsonl"))
-        or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
+        scores=_table(scores) or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
     )
 
 

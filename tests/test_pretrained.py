@@ -50,11 +50,12 @@ def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
     assert "None yet" in card
 
 
-def test_a_model_card_holds_the_newest_score_of_each_measure(run, tmp_path):
-    score = {"num_samples": 9, "num_reference": 8, "protocol": "pixels", "floor": None}
+def test_a_model_card_holds_the_newest_score_of_each_measure_of_its_own_step(run, tmp_path):
+    score = {"step": 2, "num_samples": 9, "num_reference": 8, "protocol": "pixels", "floor": None}
     lines = [
         score | {"measure": name, "value": value} for name, value in (("a", 1.5), ("b", 2.5), ("a", 3.25))
     ]
+    lines.append(score | {"step": 1, "measure": "a", "value": 9.5})  # of weights that are no more
     (run / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     save_pretrained(run, tmp_path / "mine")
     table = (tmp_path / "mine" / "README.md").read_text().splitlines()[-2:]
