@@ -10,7 +10,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -49,22 +50,34 @@ def take_turns_apart(
         lines[name], there = context.Pipe()
         context.Process(target=_serve, args=(there, build, name), daemon=True).start()
         there.close()  # so that the line breaks, and is not waited on, where that process dies
-        lines[name].recv()  # it is warm
+        with _told_of(name):
+            lines[name].recv()  # it is warm
     for _ in range(rounds):
         for name, line in lines.items():
-            line.send("your turn")
-            times[name].append(line.recv())
+            with _told_of(name):
+                line.send("your turn")
+                times[name].append(line.recv())
     for line in lines.values():
-        line.send("that was all")
+        line.close()
     return times
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    """Leave with a sentence where the process at the other end of the line has died."""
+    try:
+        yield
+    except (EOFError, ConnectionError):
+        sys.exit(f"the process of {name} has died, and nothing is compared without it")
 
 
 def _serve(line: Connection, build: Callable, name: str) -> None:
     run = build(name)
     repeats = warm_up(run)
     line.send("warm")
-    while line.recv() == "your turn":
-        line.send(a_turn(run, repeats))
+    with suppress(EOFError, ConnectionError):  # that was all
+        while line.recv() == "your turn":
+            line.send(a_turn(run, repeats))
 
 
 def warm_up(run: Callable[[], object]) -> int:

@@ -182,6 +182,9 @@ def main() -> None:
     arguments = parser.parse_args()
     scene = SCENES[arguments.scene]
     methods, taus = arguments.methods or scene.methods, arguments.taus or [None]
+    if unknown := [name for name in methods if name not in scene.methods]:
+        known = ", ".join(f'"{name}"' for name in scene.methods)
+        parser.error(f'{arguments.scene} has no method "{unknown[0]}": there are {known}')
     if arguments.taus and "GCN" in methods:
         parser.error('GCN has no tau: name others, such as --methods "w-GCN, data"')
     cases = [Case(*each) for each in product(methods, arguments.lrs or scene.lrs, taus)]

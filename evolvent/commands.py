@@ -9,15 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evolvent.drawing import (
-    Device,
-    Sampling,
-    check_at_once,
-    classes_named,
-    draw_into,
-    event_shape,
-    settle_device,
-)
+from evolvent.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
 from evolvent.evaluating import evaluate
 from evolvent.files import check_new_folder, check_place
 from evolvent.preparing import data
@@ -53,9 +45,8 @@ def sample(
     """
     _check_out(Path(out), out, overwrite)
     saved = from_pretrained(source, device=settle_device(device))
-    shape = event_shape(saved)
-    check_kind(num, shape, Path(out))
-    check_at_once(saved, sampling, shape)
+    check_kind(num, saved.event_shape, Path(out))
+    check_at_once(saved, sampling)
     classes = classes_of(saved.learner, classes_named(label))
     energy = None if classes else getattr(saved.learner, "energy", None)  # many classes have no one energy
 
@@ -63,9 +54,9 @@ def sample(
         if Path(out).suffix == ".png":
             write_picture(chunks, Path(out), energy=energy, num_classes=len(classes))
             return
-        check_disk(num, shape, Path(out))
+        check_disk(num, saved.event_shape, Path(out))
         if Path(out).suffix == ".npz":
-            write_npz(chunks, Path(out), num=num, shape=shape, classes=classes)
+            write_npz(chunks, Path(out), num=num, shape=saved.event_shape, classes=classes)
         else:
             write_folder(chunks, Path(out))
 

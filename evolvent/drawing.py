@@ -4,7 +4,7 @@ import copy
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Literal
 
@@ -17,7 +17,7 @@ from evolvent.joining import take_gpu
 from evolvent.leading import Ask, led
 from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
-from evolvent.sampling import check_counts, choose_stages, draw, draw_chunk, num_at_once
+from evolvent.sampling import check_counts, choose_stages, draw_chunk, num_at_once
 from evolvent.shapes import Pixels, Points
 from evolvent.terminal import counted, open_console
 
@@ -68,11 +68,16 @@ class Sampling:
         learner.beta = self.beta
         return learner
 
-    def at_once(self, saved: Saved, shape: tuple[int, ...]) -> int:
+    def asked(self) -> str:
+        """What was asked for in place of the defaults, as it is typed: --beta 4.0 --seed 1."""
+        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
+        return " ".join(f"--{name.replace('_', '-')} {getattr(self, name)}" for name in changed)
+
+    def at_once(self, saved: Saved) -> int:
         """How many are drawn at once."""
         if self.batch_size is not None:
             return self.batch_size
-        return num_at_once(saved.experiment.schedule.sampling_batch_size, shape, saved.device)
+        return num_at_once(saved.experiment.schedule.sampling_batch_size, saved.event_shape, saved.device)
 
 
 def draw_into(
@@ -92,7 +97,7 @@ def draw_into(
     than one chunk a process.
     """
     stages, learner = sampling.stages(saved.learner.stages), sampling.weighed(saved.learner)
-    batch_size = sampling.at_once(saved, event_shape(saved))
+    batch_size = sampling.at_once(saved)
     check_counts(num, batch_size)
 
     def chunk(first: int) -> Tensor:
@@ -112,9 +117,10 @@ def draw_into(
 
 def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> Points | Pixels:
     """All of them, in memory; nothing on the other processes than the first."""
-    shape, found = event_shape(saved), []
-    check_at_once(saved, sampling, shape)
-    check_fits(num, bytes_of(shape), memory(), "this machine: draw fewer at a time, with another --seed each")
+    check_at_once(saved, sampling)
+    way_out = "this machine: draw fewer at a time, with another --seed each"
+    check_fits(num, bytes_of(saved.event_shape), memory(), way_out)
+    found = []
     draw_into(found.extend, saved, num, sampling, ranks=ranks)
     return torch.cat(found or [torch.empty(0)])
 
@@ -131,18 +137,10 @@ def classes_named(label: str | None) -> list[int] | None:
     return [int(word) for word in words]
 
 
-def event_shape(saved: Saved) -> tuple[int, ...]:
-    """The shape of one point that the learner draws: of one at its birth, which costs no chain."""
-    (born,) = draw(saved.learner, 1, stages={}, batch_size=1, device=saved.device)
-    return tuple(born.shape)
-
-
-def check_at_once(saved: Saved, sampling: Sampling, shape: tuple[int, ...]) -> None:
+def check_at_once(saved: Saved, sampling: Sampling) -> None:
     """Refuse a chunk that this machine could never hold."""
-    num_bytes = 4 * math.prod(shape)
-    check_fits(
-        sampling.at_once(saved, shape), num_bytes, memory(), "this machine: give a smaller --batch-size"
-    )
+    num_bytes = 4 * math.prod(saved.event_shape)
+    check_fits(sampling.at_once(saved), num_bytes, memory(), "this machine: give a smaller --batch-size")
 
 
 def check_fits(num: int, num_bytes: int, room: int, whose: str) -> None:

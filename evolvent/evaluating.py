@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from evolvent import pictures
 from evolvent.circumstances import now
-from evolvent.drawing import Device, Sampling, drawn, event_shape, settle_device
+from evolvent.drawing import Device, Sampling, drawn, settle_device
 from evolvent.files import check_place
 from evolvent.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.metrics.efflite0 import EffLite0
@@ -107,7 +107,7 @@ def evaluate(
         scores = _scores(case, sight)
         if case.saved and Path(source).is_dir():
             _keep(scores, Path(source), case.saved, sampling, against=against)
-        _print(scores, case, source)
+        _print(scores, case, source, sampling)
         if out is not None:
             pictures.save_image(_neighbours(case, sight), out)
             print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
@@ -147,7 +147,7 @@ def _of_run(
     """Samples of a run. The data come first, as an hour of drawing must not end at a mistake."""
     num = NUM_SAMPLES if num is None else num
     if against is not None:
-        given = given_by(against, split, event_shape(saved))
+        given = given_by(against, split, saved.event_shape)
     elif split is not None:
         raise ValueError("--split is the part of the data that --against names: give both or none")
     else:
@@ -223,8 +223,10 @@ def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, a
         append_line(run / "scores.jsonl", facts | score.as_dict())
 
 
-def _print(scores: list[Score], case: Case, source: str) -> None:
+def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> None:
     title = f"{short_name(case.saved.recipe)} at step {case.saved.step}" if case.saved else source
+    if asked := sampling.asked():
+        title = f"{title}, drawn with {asked},"
     heads = ("measure", "value", "samples", "reference", "protocol", "resize", "floor")
     open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
     if case.given.note:

@@ -10,15 +10,18 @@ A folder so exported is what `huggingface-cli upload somebody/their-model mine` 
 import hashlib
 import json
 import re
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from evolvent.files import check_new_folder, folder_whole, write_whole
 from evolvent.recipes.find import build, find, short_name
-from evolvent.runs import MODEL, is_bank, read_model, read_record, read_scores
+from evolvent.runs import MODEL, is_bank, newest_scores, read_model, read_record, read_scores
+from evolvent.sampling import draw
 from evolvent.sealed import pack_weights
 from evolvent.trainer import Experiment
 
@@ -42,7 +45,7 @@ $ evolvent sample {name} --num 64 --out samples.png
 
 * **Arguments**: `{arguments}`
 * **Trained** in {minutes:.1f} minutes on {machine}; commit {commit}; seed {seed}.
-* **Weights**: half precision, averaged over the run.
+{began}* **Weights**: {precision} precision, averaged over the run.
 * **Data and their licence**: not said yet.
 * **Limits**: not said yet.
 
@@ -70,7 +73,8 @@ def model_file(source: Path | str) -> Path:
     return path
 
 
-class Saved(NamedTuple):
+@dataclass(frozen=True)
+class Saved:
     """A trained learner and where it comes from."""
 
     learner: nn.Module
@@ -79,6 +83,12 @@ class Saved(NamedTuple):
     recipe: str
     step: int
     device: torch.device | str
+
+    @cached_property
+    def event_shape(self) -> tuple[int, ...]:
+        """The shape of one point that the learner draws: of one at its birth, which costs no chain."""
+        (born,) = draw(self.learner, 1, stages={}, batch_size=1, device=self.device)
+        return tuple(born.shape)
 
 
 def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -> Saved:
@@ -108,7 +118,7 @@ def _put(weights: dict[str, torch.Tensor], learner: nn.Module, source: Path | st
     found = {name: tensor.shape for name, tensor in weights.items()}
     if wanted != found:
         odd = [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]
-        there, here = (list(shapes.get(odd[0], ["absent"])) for shapes in (found, wanted))
+        there, here = (list(shapes[odd[0]]) if odd[0] in shapes else "absent" for shapes in (found, wanted))
         raise ValueError(
             f"the weights in {source} do not fit the recipe: {odd[0]} is {there} in the file and {here} in the recipe"
         )
@@ -142,7 +152,7 @@ def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> N
         _check_range(weights)
     with folder_whole(out) as folder:
         write_whole(folder / MODEL, pack_weights(weights, metadata))
-        write_whole(folder / "README.md", _card(run, record, metadata, out.name))
+        write_whole(folder / "README.md", _card(run, record, metadata, name=out.name, half=half))
 
 
 def _check_range(weights: dict[str, torch.Tensor]) -> None:
@@ -153,8 +163,9 @@ def _check_range(weights: dict[str, torch.Tensor]) -> None:
             )
 
 
-def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], name: str) -> str:
+def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: str, half: bool) -> str:
     machine = record.get("machine", {})
+    scores = [line for line in read_scores(run / "scores.jsonl") if line["step"] == int(metadata["step"])]
     return CARD.format(
         recipe=short_name(record["recipe"]),
         name=name,
@@ -164,24 +175,32 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], name: str
         machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
         commit=record.get("commit"),
         seed=record["seed"],
-        scores=_table(read_scores(run / "scores.jsonl"))
-        or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
+        precision="half" if half else "single",
+        began=_began(record.get("init_from")),
+        scores=_table(scores) or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
     )
 
 
-def _table(lines: list[dict[str, Any]]) -> str:
-    """The scores as they are kept in scores.jsonl, the newest of each measure and protocol."""
-    newest = {(line["measure"], line["protocol"]): line for line in lines}
-    if not newest:
+def _began(origin: dict[str, Any] | None) -> str:
+    """The line of a run that began from other weights, as `provenance` told of them."""
+    if origin is None:
         return ""
-    heads = ("measure", "value", "samples", "reference", "protocol", "real data")
-    keys = ("measure", "value", "num_samples", "num_reference", "protocol", "floor")
-    rows = [[_cell(line[key]) for key in keys] for line in newest.values()]
+    source, recipe, step = origin["source"], short_name(origin["recipe"]), origin["step"]
+    return f"* **Began from**: the weights of `{source}`, {recipe} at step {step}.\n"
+
+
+def _table(lines: list[dict[str, Any]]) -> str:
+    """The newest score of each kind."""
+    if not lines:
+        return ""
+    heads = ("measure", "value", "samples", "reference", "against", "protocol", "real data")
+    keys = ("measure", "value", "num_samples", "num_reference", "against", "protocol", "floor")
+    rows = [[_cell(line.get(key)) for key in keys] for line in newest_scores(lines).values()]
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _from_hub(name: str) -> Path:

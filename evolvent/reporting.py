@@ -10,12 +10,10 @@ from typing import Any, NamedTuple
 from evolvent import pictures
 from evolvent.files import check_place
 from evolvent.recipes.find import short_name
-from evolvent.runs import read_log, read_record, read_scores
+from evolvent.runs import newest_scores, read_log, read_record, read_scores
 from evolvent.terminal import open_console, table
 
 PICTURE = "report.png"
-ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against")
-"""What two scores must share to stand in one row."""
 
 
 class Past(NamedTuple):
@@ -60,8 +58,7 @@ def past_of(path: Path) -> Past:
     lines = [line for line in read_log(path / "log.jsonl") if "warning" not in line]
     if not lines:
         raise ValueError(f"{path} has logged nothing yet")
-    scores = {tuple(line.get(name) for name in ALIKE): line for line in read_scores(path / "scores.jsonl")}
-    return Past(record, lines, scores)
+    return Past(record, lines, newest_scores(read_scores(path / "scores.jsonl")))
 
 
 def signs_of(pasts: Iterable[Past]) -> list[str]:

@@ -34,9 +34,11 @@ RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status"
 """What run.json must hold for the run to be taken up again."""
 MAYBE = {"step": int, "sessions_begun_at_step": list}
 """And what it may."""
-SCORE = {"measure": str, "protocol": str, "num_samples": int, "num_reference": int, "value": int | float}
-SCORE |= {"floor": int | float | None, "lower_is_better": bool}
+SCORE = {"step": int, "measure": str, "protocol": str, "num_samples": int, "num_reference": int}
+SCORE |= {"value": int | float, "floor": int | float | None, "lower_is_better": bool}
 """What a line of scores.jsonl must hold."""
+ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against")
+"""What two scores must share to be compared."""
 MODEL = "model.safetensors"
 WRITTEN = (".lock", "run.json", "log.jsonl", "samples", "samples.png", "checkpoints", MODEL, "scores.jsonl")
 """The names in a run folder that are written to."""
@@ -299,13 +301,18 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:
-    """The lines of a scores.jsonl, oldest first. ValueError for one of another kind."""
+    """The lines of a scores.jsonl, oldest first. ValueError for one that is no score."""
     lines = read_lines(path)
     for number, line in enumerate(lines, start=1):
         odd = [name for name, kind in SCORE.items() if not isinstance(line.get(name), kind)]
         if odd:
             raise ValueError(f"{path}, line {number} is no score, by its {odd[0]}: remove that line")
     return lines
+
+
+def newest_scores(lines: list[dict[str, Any]]) -> dict[tuple, dict[str, Any]]:
+    """The last of each kind, by what `ALIKE` names."""
+    return {tuple(line.get(name) for name in ALIKE): line for line in lines}
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:

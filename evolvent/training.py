@@ -84,7 +84,7 @@ def train(words: list[str]) -> int:
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
         return 0
-    with _taken(lambda: Run.open(values.out)) as run:
+    with _taken(lambda: _opened(values.out)) as run:
         run.record["device"] = facts["device"]
         return _train(run, _trainer(recipe, facts, guard), values.max_minutes)
 
@@ -98,6 +98,19 @@ def _start(trainer: Trainer, out: str | None, facts: dict[str, Any], max_minutes
             if trainer.step == 0 and not isinstance(error, OSError):
                 run.discard()
             raise
+
+
+def _opened(out: str) -> Run:
+    """The run to go on with. ValueError for one that would begin from other weights than run.json says."""
+    run = Run.open(out)
+    origin = run.record.get("init_from")
+    if origin and not run.checkpoints():
+        run.close()
+        raise ValueError(
+            f"{out} has no checkpoint, and began from weights that it has no copy of: start a new run by --init-from"
+            f" {origin['source']} with another --out"
+        )
+    return run
 
 
 def _taken(take: Callable[[], Run]) -> Run:
@@ -167,7 +180,7 @@ def _train_parser(reference: str, recipe: RecipeFunction, defaults: dict[str, An
     if gone := defaults.keys() - keywords:
         raise ValueError(
             f"the recipe no longer takes the arguments that the run was made with: it has no {min(gone)} now;"
-            " go back to the recipe as it was, or start a new run with another --out"
+            " go back to the recipe as it was, or start a new run from drawn weights with another --out"
         )
     parser.add_function_arguments(recipe, as_positional=False)
     parser.set_defaults(defaults)
@@ -216,6 +229,7 @@ def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: Recip
 
 
 def _check_limits(max_minutes: float | None, threads: int | None) -> None:
+    """ValueError for limits that cannot be kept; the threads are limited from here on."""
     if max_minutes is not None and not max_minutes > 0:
         raise ValueError(f"--max-minutes must be above 0, not {max_minutes}")
     num_cpus = os.cpu_count() or 1

@@ -8,6 +8,7 @@ from hostile import DETECTOR as CORNERS
 from PIL import Image
 
 from evolvent.cli import main
+from evolvent.learners.gcn import GCN
 from evolvent.runs import read_lines
 
 DETECTOR = (
@@ -27,8 +28,9 @@ RECIPE = """
 import torch
 from torch import nn
 
-from evolvent import Adam, Energy, Experiment, Gaussian, GCN, Images, Langevin, Persistent, Schedule
+from evolvent import GCN, GGCN, KL, Adam, Energy, Experiment, Gaussian, Images, Langevin, Persistent, Schedule
 from evolvent.data.toys import Ring
+from evolvent.learners.amortized import Adversarial
 from evolvent.metrics.scores import judge_images, judge_points
 
 
@@ -47,6 +49,16 @@ def images(judged: bool = True) -> Experiment:
 
 def points() -> Experiment:
     return experiment((2,), Ring(), judge_points)
+
+
+def codes() -> Experiment:
+    net = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1), nn.Flatten(0))
+    mapping = nn.Linear(2, 2)
+    mapping.num_hidden = 2
+    stages = {"training": {}, "sampling": {"hidden": Langevin(0.1, 2)}}
+    learner = GGCN(Energy(net, Gaussian((2,))), mapping, flow=KL(), mapping_loss=Adversarial(), **stages)
+    adam = {"energy": Adam(1e-2), "mapping": Adam(1e-2)}
+    return Experiment(learner, Ring, Schedule(2, 8, adam), Ring, judge_points)
 """
 
 
@@ -73,7 +85,7 @@ def place(tmp_path_factory):
     (folder / "mixed").mkdir()
     for size in (8, 9):
         Image.fromarray(arrays(1, size=size)[0, ..., 0]).save(folder / "mixed" / f"{size}.png")
-    for name in ("images", "points"):
+    for name in ("images", "points", "codes"):
         assert main(["train", f"{folder}/recipe.py:{name}", "--out", f"{folder}/{name}"]) == 0
     return folder
 
@@ -193,6 +205,38 @@ def test_points_are_judged_by_measures_of_points(place, capsys):
     shown = rows(capsys.readouterr().out)
     assert list(shown) == ["wasserstein", "log-density", "kl"]
     assert shown["kl"][-1] == "0" and float(shown["kl"][0]) > 0
+
+
+def test_a_table_says_what_was_asked_of_the_sampling_and_nothing_where_nothing_was(place, capsys):
+    line = ["evaluate", f"{place}/codes", "--num", "20", "--measures", "kl"]
+    titles = {}
+    for asked in ("", "--beta 4", "--num-steps 3 --beta 0"):
+        capsys.readouterr()
+        assert main([*line, *asked.split()]) == 0
+        titles[asked] = " ".join(capsys.readouterr().out.partition("┏")[0].split())
+    assert titles == {
+        "": "codes at step 2 against the exact law",
+        "--beta 4": "codes at step 2, drawn with --beta 4.0, against the exact law",
+        "--num-steps 3 --beta 0": "codes at step 2, drawn with --num-steps 3 --beta 0.0, against the exact law",
+    }
+
+
+def test_a_command_draws_one_birth_to_learn_the_shape_of_a_point(place, tmp_path, monkeypatch):
+    sample, births = GCN.sample, []
+
+    def counted(learner, num, noise, stages=None):
+        births.extend([num] if stages == {} else [])
+        return sample(learner, num, noise, stages)
+
+    monkeypatch.setattr(GCN, "sample", counted)
+    measured = ["--num", "20", "--measures", "sliced-wasserstein"]
+    for line in (
+        ["sample", f"{place}/images", "--out", f"{tmp_path}/x.npz"],
+        words(place, "images", *measured),
+    ):
+        births.clear()
+        assert main(line) == 0
+        assert births == [1]
 
 
 MISTAKES = {

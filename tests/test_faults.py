@@ -242,12 +242,14 @@ def test_a_keyword_that_was_renamed_since_is_one_sentence(toy, tmp_path, capsys)
     capsys.readouterr()
     for words in (
         ["train", "--resume", *toy[2:]],
+        ["train", "--init-from", f"{tmp_path}/run", "--out", f"{tmp_path}/next"],
         ["sample", f"{tmp_path}/run", "--out", f"{tmp_path}/x.npz"],
     ):
         assert main(words) == 2
         heard = capsys.readouterr().err
         assert heard.count("\n") == 1
         assert "no longer takes the arguments that the run was made with" in heard and "lr" in heard
+        assert ("or start a new run from drawn weights" in heard) == (words[0] == "train")
 
 
 def test_a_model_that_was_tampered_with_is_not_sampled_from(toy, tmp_path, capsys):

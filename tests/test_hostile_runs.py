@@ -205,8 +205,11 @@ MODELS = {
     ),
     "arguments of another recipe": (resealed(arguments='{"width": 3}'), "no longer takes the arguments"),
     "a step that is a word": (resealed(step="three"), "odd entry for step"),
-    "a tensor less": (other_weights(lambda w: w.popitem() and None), "do not fit the recipe"),
-    "a tensor more": (other_weights(lambda w: w.update(x=torch.ones(3))), "do not fit the recipe"),
+    "a tensor less": (other_weights(lambda w: w.popitem() and None), "is absent in the file and ["),
+    "a tensor more": (
+        other_weights(lambda w: w.update(x=torch.ones(3))),
+        "x is [3] in the file and absent in the recipe",
+    ),
     "a tensor of another shape": (
         other_weights(lambda w: w.update({"energy.net.1.bias": torch.ones(9)})),
         "do not fit the recipe",

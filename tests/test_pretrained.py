@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from evolvent.cli import main
-from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped
-from evolvent.runs import MODEL, read_model, read_record
+from evolvent.pretrained import from_pretrained, model_file, provenance, save_pretrained, shipped
+from evolvent.runs import MODEL, Run, read_model, read_record
 from evolvent.sealed import unpack_state
 
 
@@ -37,6 +37,8 @@ def test_exported_weights_are_the_runs_rounded_to_half_precision(run, tmp_path):
         )
     sizes = [(folder / MODEL).stat().st_size for folder in (tmp_path / "half", tmp_path / "whole")]
     assert sizes[0] < 0.7 * sizes[1]
+    for name, precision in (("half", "half"), ("whole", "single")):
+        assert f"* **Weights**: {precision} precision" in (tmp_path / name / "README.md").read_text()
 
 
 def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
@@ -48,21 +50,17 @@ def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
     assert "None yet" in card
 
 
-def test_a_model_card_holds_the_newest_score_of_each_measure(run, tmp_path):
-    score = {
-        "num_samples": 9,
-        "num_reference": 8,
-        "protocol": "pixels",
-        "floor": None,
-        "lower_is_better": True,
-    }
+def test_a_model_card_holds_the_newest_score_of_each_measure_of_its_own_step(run, tmp_path):
+    score = {"step": 2, "num_samples": 9, "num_reference": 8, "protocol": "pixels", "floor": None}
+    score |= {"lower_is_better": True}
     lines = [
         score | {"measure": name, "value": value} for name, value in (("a", 1.5), ("b", 2.5), ("a", 3.25))
     ]
+    lines.append(score | {"step": 1, "measure": "a", "value": 9.5})  # of weights that are no more
     (run / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     save_pretrained(run, tmp_path / "mine")
     table = (tmp_path / "mine" / "README.md").read_text().splitlines()[-2:]
-    assert table == ["| a | 3.25 | 9 | 8 | pixels | None |", "| b | 2.5 | 9 | 8 | pixels | None |"]
+    assert table == ["| a | 3.25 | 9 | 8 | - | pixels | - |", "| b | 2.5 | 9 | 8 | - | pixels | - |"]
 
 
 def begin(out, *words):
@@ -83,6 +81,17 @@ def test_training_begins_from_weights_with_the_options_they_were_made_with(run, 
     assert origin["sha256"] == hashlib.sha256((run / MODEL).read_bytes()).hexdigest()
 
 
+def test_a_model_card_says_which_weights_a_run_began_from_where_it_did(run, tmp_path):
+    begin(tmp_path / "next", "--init-from", str(run))
+    cards = []
+    for source in (run, tmp_path / "next"):
+        save_pretrained(source, tmp_path / f"{source.name}-card")
+        cards.append((tmp_path / f"{source.name}-card" / "README.md").read_text())
+    drawn, begun = cards
+    assert "Began from" not in drawn
+    assert f"seed 0.\n* **Began from**: the weights of `{run}`, digits at step 2.\n* **Weights**" in begun
+
+
 def test_another_recipe_over_the_same_nets_begins_from_weights_with_its_own_options(run, tmp_path):
     words = "digits-adversarial", "--init-from", str(run), "--width", "4", "--batch-size", "4"
     begun, record = begin(tmp_path / "next", *words)
@@ -100,6 +109,17 @@ def test_a_run_that_began_from_weights_goes_on_without_them(run, tmp_path):
     assert main(["train", "--resume", "--out", str(tmp_path / "parts"), "--threads", "1"]) == 0
     whole, parts = (read_model(tmp_path / name)[0] for name in ("whole", "parts"))
     assert all(torch.equal(parts[name], tensor) for name, tensor in whole.items())
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_does_not_begin_from_drawn_weights(
+    run, tmp_path, capsys
+):
+    origin = provenance(run)
+    facts = {name: origin[name] for name in ("recipe", "arguments")}
+    Run.create(tmp_path / "killed", **facts, init_from=origin).close()
+    assert main(["train", "--resume", "--out", str(tmp_path / "killed"), "--threads", "1"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"start a new run by --init-from {run} with another --out" in told
 
 
 def test_an_export_overwrites_nothing(run, tmp_path):

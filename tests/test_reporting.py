@@ -9,6 +9,7 @@ from evolvent import pictures
 from evolvent.cli import main
 
 SCORE = {
+    "step": 2,
     "measure": "frechet",
     "num_samples": 9,
     "num_reference": 8,

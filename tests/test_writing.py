@@ -17,8 +17,10 @@ from PIL import Image
 from torch import nn
 
 from evolvent.cli import main
+from evolvent.data.toys import Ring
 from evolvent.drawing import Sampling, draw_into
 from evolvent.pretrained import Saved
+from evolvent.trainer import Experiment, Schedule
 from evolvent.writing import check_kind, write_folder, write_npz
 
 SIDE = 64
@@ -38,7 +40,8 @@ class Flat(nn.Module):
 
 
 def saved(**flat):
-    return Saved(Flat(**flat), None, "flat", 0, "cpu")
+    learner = Flat(**flat)
+    return Saved(learner, Experiment(learner, Ring, Schedule(1, 1, {})), "flat", 0, "cpu")
 
 
 def to_npz(path, num, **flat):
