@@ -42,6 +42,8 @@ Share = Float[Tensor, "batch 1 1 1"]
 class Augmentation(nn.Module):
     """T at a fixed probability. Its randomness comes from the noise that it is handed."""
 
+    of_training = ("probability",)
+
     def __init__(self, probability: float) -> None:
         super().__init__()
         if not 0 <= probability <= 1:
@@ -75,6 +77,7 @@ class AdaptiveAugmentation(Augmentation):
     """
 
     exchanges = True
+    of_training = ("probability", "separation")
     target, smoothing = 0.6, 0.9
     """Of r: where it is held, and what a step keeps of it."""
     most = 0.7

@@ -24,10 +24,12 @@ SlotsOfAll = Int64[Tensor, " whole_batch"]
 class Particles(nn.Module):
     """A birthplace of particles over the reference's event shape.
 
+    of_training: the buffers that sampling can do without; a model.safetensors has none of them.
     shards: the buffers with a row for each slot of which every one of N processes keeps rows rank, rank + N, …; any
         other buffer must come out the same in all of them.
     """
 
+    of_training: tuple[str, ...] = ()
     shards: tuple[str, ...] = ()
 
     def __init__(self, reference: Reference) -> None:
@@ -62,6 +64,7 @@ class Persistent(Particles):
     particles that are chosen travel; ages are few and kept by all.
     """
 
+    of_training = ("bank", "ages")
     shards = ("bank",)
 
     def __init__(self, reference: Reference, num_slots: int, *, rebirth: float = 0.02) -> None:

@@ -20,8 +20,8 @@ from torch import nn
 
 from evolvent.files import check_new_folder, folder_whole, write_whole
 from evolvent.recipes.find import build, find, short_name
-from evolvent.runs import MODEL, is_bank, newest_scores, read_model, read_record, read_scores
-from evolvent.sampling import draw
+from evolvent.runs import MODEL, newest_scores, read_model, read_record, read_scores
+from evolvent.sampling import draw, needed
 from evolvent.sealed import pack_weights
 from evolvent.trainer import Experiment
 
@@ -78,7 +78,7 @@ class Saved:
     """A trained learner and where it comes from."""
 
     learner: nn.Module
-    """The averaged weights, in eval mode, without gradients; banks of particles are newly filled."""
+    """The averaged weights, in eval mode, without gradients; what only training needs is as at its first step."""
     experiment: Experiment
     recipe: str
     step: int
@@ -105,7 +105,7 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
 
 
 def load_weights(learner: nn.Module, source: Path | str) -> None:
-    """Put the weights that `source` names, as in `from_pretrained`, into a learner; its banks stay as they are.
+    """Put the weights that `source` names, as in `from_pretrained`, into a learner, but for what only training needs.
 
     ValueError when the learner's nets are not those of the weights.
     """
@@ -114,8 +114,9 @@ def load_weights(learner: nn.Module, source: Path | str) -> None:
 
 
 def _put(weights: dict[str, torch.Tensor], learner: nn.Module, source: Path | str) -> None:
-    wanted = {name: tensor.shape for name, tensor in learner.state_dict().items() if not is_bank(name)}
-    found = {name: tensor.shape for name, tensor in weights.items()}
+    wanted, found = (
+        {name: tensor.shape for name, tensor in side.items()} for side in (needed(learner), weights)
+    )
     if wanted != found:
         odd = [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]
         there, here = (list(shapes[odd[0]]) if odd[0] in shapes else "absent" for shapes in (found, wanted))

@@ -27,6 +27,7 @@ from torch import nn
 
 from evolvent.circumstances import circumstances, now, version_of
 from evolvent.files import write_whole
+from evolvent.sampling import needed
 from evolvent.sealed import pack_state, pack_weights, unpack_state, unpack_weights
 
 NUM_CHECKPOINTS = 3
@@ -185,11 +186,9 @@ class Run:
         return None, warnings
 
     def save_model(self, step: int, learner: nn.Module) -> None:
-        """Write the weights of `learner` with what rebuilds it; banks of particles stay behind."""
+        """Write the weights of `learner` with what rebuilds it; what only training needs stays behind."""
         weights = {
-            name: tensor.detach().cpu().clone().contiguous()
-            for name, tensor in learner.state_dict().items()
-            if not is_bank(name)
+            name: tensor.detach().cpu().clone().contiguous() for name, tensor in needed(learner).items()
         }
         metadata = {
             "recipe": self.record["recipe"],
@@ -235,11 +234,6 @@ class Shadow(Run):
 def step_of(file: Path) -> int:
     """The step in a checkpoint's name."""
     return int(file.stem.removeprefix("step-"))
-
-
-def is_bank(name: str) -> bool:
-    """Whether a state_dict entry holds particles, or their ages, and not weights."""
-    return name.rpartition(".")[2] in ("bank", "ages")
 
 
 def read_record(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.noise import ImageNoise
@@ -57,6 +57,16 @@ def draw_chunk(
     labels = [turns[noise.images[:, 0] % len(turns)]] if len(turns) else []
     with torch.no_grad():
         return learner.sample(batch_size, noise, chosen, *labels).cpu()
+
+
+def needed(learner: nn.Module) -> dict[str, Tensor]:
+    """What drawing takes of a learner's state: all but the buffers that its modules name in `of_training`."""
+    kept = {
+        f"{name}.{buffer}".removeprefix(".")
+        for name, part in learner.named_modules()
+        for buffer in getattr(part, "of_training", ())
+    }
+    return {name: tensor for name, tensor in learner.state_dict().items() if name not in kept}
 
 
 def num_at_once(asked: int, event_shape: Sequence[int], device: torch.device | str) -> int:

@@ -100,6 +100,15 @@ def test_another_recipe_over_the_same_nets_begins_from_weights_with_its_own_opti
     assert "chain_steps" not in record["arguments"]
 
 
+def test_what_only_training_needs_is_not_among_the_weights(run, tmp_path):
+    """So a model that learned without augmentation goes on with it, and the other way round."""
+    begin(tmp_path / "augmented", "--init-from", str(run), "--augment", "adaptive")
+    weights = read_model(tmp_path / "augmented")[0]
+    assert weights.keys() == read_model(run)[0].keys()
+    begun, _ = begin(tmp_path / "plain", "--init-from", str(tmp_path / "augmented"), "--augment", "0")
+    assert all(torch.equal(begun[name], tensor) for name, tensor in weights.items())
+
+
 def test_a_run_that_began_from_weights_goes_on_without_them(run, tmp_path):
     source, words = tmp_path / "source", ["--num-steps", "3", "--threads", "1"]
     save_pretrained(run, source, half=False)

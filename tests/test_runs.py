@@ -97,8 +97,8 @@ def test_a_diverged_run_says_so_and_saves_nothing_of_it(tmp_path):
 
 def test_an_error_of_the_recipe_is_kept_whole_in_the_record(tmp_path):
     data = Ring()
-    data.draw = lambda num: torch.zeros(num, 3)
-    with create(tmp_path / "run") as run, pytest.raises(ValueError):
+    data.draw = lambda num: torch.zeros(num, 2).view(num, 3)
+    with create(tmp_path / "run") as run, pytest.raises(RuntimeError):
         train(run, trainer(data))
     assert run.record["status"] == "failed"
     assert "Traceback" in json.loads((run.path / "run.json").read_text())["error"]

@@ -12,7 +12,7 @@ from evolvent.learners.update import vital_signs
 from evolvent.noise import Noise
 from evolvent.particles import Persistent
 from evolvent.reference import Gaussian, Uniform
-from evolvent.runs import is_bank
+from evolvent.sampling import needed
 from evolvent.signs import Signs
 
 
@@ -115,8 +115,9 @@ def test_chains_age_by_one_an_update_and_rebirth_keeps_them_young():
 
 
 def test_ages_are_saved_with_their_bank_and_leave_it_with_it():
-    names = Persistent(Gaussian((1,)), 3).state_dict().keys()
-    assert {name for name in names if is_bank(f"particles.{name}")} == {"bank", "ages"}
+    learner = nn.ModuleDict({"particles": Persistent(Gaussian((1,)), 3)})
+    assert learner.state_dict().keys() - needed(learner).keys() == {"particles.bank", "particles.ages"}
+    assert needed(learner["particles"]).keys() == {"reference.std"}
 
 
 def test_the_gradient_norm_of_a_loss_is_that_of_the_submodule_it_trains():
