@@ -21,7 +21,7 @@ from evolvent.conditional import Conditional
 from evolvent.data.images import Images
 from evolvent.dynamics import MALA, Langevin, Underdamped
 from evolvent.energy import Energy
-from evolvent.flows import JKO, KL, linear, logistic
+from evolvent.flows import JKO, KL, Annealed, linear, logistic
 from evolvent.guard import Guard
 from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
@@ -38,7 +38,7 @@ from evolvent.trainer import Adam, Experiment, Schedule, Trainer
 __version__ = "0.1.0"
 
 __all__ = [
-    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Conditional", "ConditionalGCN",
+    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Conditional", "ConditionalGCN",
     "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
     "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer", "Underdamped",
     "Uniform", "draw", "linear", "logistic",

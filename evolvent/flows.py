@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.functional import softplus
 
 from evolvent.dynamics import Evolution
@@ -103,16 +104,54 @@ class JKO(KL):
         if not 0 < self.share <= 1:
             raise ValueError(f"share must lie in (0, 1], not {self.share}")
 
-    def __call__(self, energy: Energy, data: Points, evolution: Evolution) -> Cost:
+    def __call__(
+        self, energy: Energy, data: Points, evolution: Evolution, *, tau: Scalar | None = None
+    ) -> Cost:
+        """tau: in the place of the flow's own, where it changes from update to update."""
         cost = super().__call__(energy, data, evolution)
         if self.tau == 0:
             return cost
+        tau = self.tau if tau is None else tau
         other = evolution.start if self.ends == "path" else data
         few = max(1, round(self.share * len(data)))
         kinetic = self.kinetic(energy, torch.cat([other[:few], evolution.end[:few]]))
-        return cost._replace(loss=cost.loss + self.tau / 2 * kinetic, kinetic=kinetic.detach())
+        return cost._replace(loss=cost.loss + tau / 2 * kinetic, kinetic=kinetic.detach())
 
     @staticmethod
     def kinetic(energy: Energy, ends: Points) -> Scalar:
         """mean ‖∇Φ‖² over the ends, differentiable in θ."""
         return squared_norm(gradient(energy.potential, ends, create_graph=True)).mean()
+
+
+class Annealed(nn.Module):
+    """A JKO flow whose τ goes geometrically from its own to `end` within `num_updates`, and then stays.       [derived]
+
+    A large τ keeps an energy gentle that has seen little; a small one lets it sharpen (the schedule of γ in R3GAN,
+    arXiv 2501.05441, for its zero-centred gradient penalties).
+    """
+
+    of_training = ("updates",)
+
+    def __init__(self, flow: JKO, *, end: float, num_updates: int) -> None:
+        super().__init__()
+        if not (flow.tau > 0 and 0 < end < math.inf):
+            raise ValueError(
+                f"tau goes by factors, from above 0 to above 0, and not from {flow.tau} to {end}"
+            )
+        self.flow, self.end, self.num_updates = flow, end, num_updates
+        self.register_buffer("updates", torch.zeros(()))
+
+    @property
+    def tau(self) -> Scalar:
+        """That of the next update."""
+        done = (self.updates / self.num_updates).clamp(max=1)
+        return self.flow.tau * (self.end / self.flow.tau) ** done
+
+    def forward(self, energy: Energy, data: Points, evolution: Evolution) -> Cost:
+        cost = self.flow(energy, data, evolution, tau=self.tau)
+        self.updates += 1
+        return cost
+
+
+Flow = KL | Annealed
+"""What a learner takes."""

@@ -6,7 +6,7 @@ from torch import nn
 
 from evolvent.dynamics import Evolution
 from evolvent.energy import Energy
-from evolvent.flows import JKO, KL, linear, logistic
+from evolvent.flows import JKO, KL, Annealed, linear, logistic
 from evolvent.nets.score import PlainScore
 from evolvent.reference import Gaussian, Uniform
 
@@ -147,3 +147,19 @@ def test_unequal_numbers_of_data_and_particles_are_refused(scene):
     energy, data, evolution = scene
     with pytest.raises(ValueError, match=r"data of shape \[5, 1, 8, 8\] and particles of shape \[6"):
         KL()(energy, data[:5], evolution)
+
+
+def test_an_annealed_tau_goes_by_equal_factors_and_stays_at_its_end(scene):
+    flow = Annealed(JKO(tau=0.8), end=0.05, num_updates=4)
+    for tau in (0.8, 0.4, 0.2, 0.1, 0.05, 0.05):
+        assert flow.tau == pytest.approx(tau, rel=1e-6)  # float32
+        energy, data, evolution = scene
+        annealed, fixed = flow(*scene), JKO(tau=tau)(energy, data, evolution)
+        assert annealed.loss.item() == pytest.approx(fixed.loss.item(), rel=1e-6)
+        assert annealed.kinetic == fixed.kinetic
+
+
+@pytest.mark.parametrize(("tau", "end"), [(0.0, 0.1), (0.1, 0.0), (0.1, float("inf")), (0.1, float("nan"))])
+def test_a_tau_that_no_factor_leads_to_is_refused(tau, end):
+    with pytest.raises(ValueError, match="tau goes by factors"):
+        Annealed(JKO(tau=tau), end=end, num_updates=4)

@@ -13,7 +13,7 @@ from evolvent.conditional import Conditional
 from evolvent.data import from_array
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, KL, logistic
+from evolvent.flows import JKO, KL, Annealed, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
 from evolvent.learners.gcn import GCN
@@ -114,6 +114,7 @@ def bank():
 LEARNERS = {
     "gcn": lambda: GCN(energy(), bank(), CHAIN),
     "wgcn": lambda: WGCN(energy(), bank(), CHAIN, flow=JKO(tau=0.1)),
+    "annealed": lambda: GCN(energy(), bank(), CHAIN, flow=Annealed(JKO(tau=0.4), end=0.1, num_updates=3)),
     "fresh": lambda: GCN(energy(), Fresh(Uniform((1, 8, 8))), MALA(0.01, 3)),
     "ggcn": lambda: ggcn(Cooperative(), hidden=CHAIN, image=CHAIN),
     "by class": conditional,

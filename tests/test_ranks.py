@@ -13,7 +13,7 @@ from evolvent.conditional import Conditional
 from evolvent.data.toys import Ring
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, logistic
+from evolvent.flows import JKO, Annealed, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
 from evolvent.learners.gcn import GCN
@@ -108,6 +108,7 @@ LEARNERS = {
     "gcn with a bank": partial(on_plane, GCN),
     "gcn afresh, mala": partial(on_plane, GCN, Fresh, MALA(0.05, 3)),
     "wgcn with a bank": partial(on_plane, WGCN, flow=JKO(tau=0.1, ends="data", share=0.5)),
+    "wgcn, annealed": lambda: on_plane(WGCN, flow=Annealed(JKO(tau=0.4), end=0.1, num_updates=10)),
     "ggcn, batch norm": partial(ggcn, Adversarial()),
     "ggcn, augmented": augmented,
     "cooperative, batch norm, chains": partial(

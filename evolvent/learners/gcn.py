@@ -7,7 +7,7 @@ from torch import nn
 
 from evolvent.dynamics import Dynamics, Evolution
 from evolvent.energy import Energy
-from evolvent.flows import KL
+from evolvent.flows import KL, Flow
 from evolvent.learners.update import Update, require_stages, vital_signs
 from evolvent.noise import Noise
 from evolvent.particles import Particles, Slots
@@ -26,7 +26,7 @@ class GCN(nn.Module):
         particles: Particles,
         dynamics: Dynamics,
         *,
-        flow: KL | None = None,
+        flow: Flow | None = None,
         sampling: Dynamics | None = None,
     ) -> None:
         super().__init__()

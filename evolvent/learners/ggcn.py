@@ -15,7 +15,7 @@ from torch import nn
 from evolvent.augmentation import Augmentation
 from evolvent.dynamics import Dynamics, Evolution, at_rest
 from evolvent.energy import Energy
-from evolvent.flows import KL
+from evolvent.flows import Flow
 from evolvent.learners.amortized import Cooperative, MappingLoss
 from evolvent.learners.update import Update, evaluating, require_stages, vital_signs
 from evolvent.noise import Noise
@@ -42,7 +42,7 @@ class GGCN(nn.Module):
         energy: Energy,
         mapping: nn.Module,
         *,
-        flow: KL,
+        flow: Flow,
         mapping_loss: MappingLoss,
         training: dict[str, Dynamics],
         sampling: dict[str, Dynamics],

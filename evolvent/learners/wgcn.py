@@ -2,7 +2,7 @@
 
 from evolvent.dynamics import Dynamics
 from evolvent.energy import Energy
-from evolvent.flows import JKO
+from evolvent.flows import JKO, Annealed
 from evolvent.learners.gcn import GCN
 from evolvent.particles import Particles
 
@@ -16,7 +16,7 @@ class WGCN(GCN):
         particles: Particles,
         dynamics: Dynamics,
         *,
-        flow: JKO,
+        flow: JKO | Annealed,
         sampling: Dynamics | None = None,
     ) -> None:
         super().__init__(energy, particles, dynamics, flow=flow, sampling=sampling)

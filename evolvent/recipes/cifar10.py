@@ -18,7 +18,7 @@ from evolvent.data.readers import load
 from evolvent.data.streams import Stream
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, logistic
+from evolvent.flows import JKO, Annealed, Flow, logistic
 from evolvent.learners.amortized import Adversarial
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
@@ -47,6 +47,7 @@ def cifar10_amortized(
     depth: int = 2,
     patch: int = 1,
     tau: float = 0.04,
+    tau_end: float | None = None,
     beta: float = 2.0,
     hidden_steps: int = 100,
     hidden_step_size: float = 0.05,
@@ -62,6 +63,7 @@ def cifar10_amortized(
     Args:
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
+        tau_end: where tau goes over the run, by factors; without it tau stays.
         beta: weight of the energy in hidden space, at sampling.
         hidden_steps: of the chain there.
         hidden_step_size: of that chain.
@@ -73,7 +75,7 @@ def cifar10_amortized(
     nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
     learner = ggcn(
         *nets,
-        tau=tau,
+        flow=mapped_flow(tau, tau_end, num_steps),
         beta=beta,
         hidden=Langevin(hidden_step_size, hidden_steps),
         training={},
@@ -96,6 +98,7 @@ def cifar10_ggcn(
     depth: int = 2,
     patch: int = 1,
     tau: float = 0.04,
+    tau_end: float | None = None,
     beta: float = 2.0,
     hidden_steps: int = 100,
     hidden_step_size: float = 0.05,
@@ -114,6 +117,7 @@ def cifar10_ggcn(
     Args:
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
+        tau_end: where tau goes over the run, by factors; without it tau stays.
         beta: weight of the energy in hidden space, at sampling.
         hidden_steps: of the chain there.
         hidden_step_size: of that chain.
@@ -126,7 +130,7 @@ def cifar10_ggcn(
     nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
     learner = ggcn(
         *nets,
-        tau=tau,
+        flow=mapped_flow(tau, tau_end, num_steps),
         beta=beta,
         hidden=Langevin(hidden_step_size, hidden_steps),
         training={"image": image},
@@ -250,7 +254,7 @@ def cifar10_multigrid(
     learner = MultiGrid(
         [energy_of(width, side) for side in sizes],
         [first, *upsamplings],
-        flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
+        flow=mapped_flow(tau),
         mapping_loss=Adversarial(logistic),
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )
@@ -284,7 +288,7 @@ def ggcn(
     energy: Energy,
     mapping: nn.Module,
     *,
-    tau: float,
+    flow: Flow,
     beta: float,
     hidden: Dynamics,
     training: dict[str, Dynamics],
@@ -293,13 +297,19 @@ def ggcn(
     return model(
         energy,
         mapping,
-        flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
+        flow=flow,
         mapping_loss=Adversarial(logistic),
         training=training,
         sampling={"hidden": hidden} | training,
         beta=beta,
         augmentation=augmentation,
     )
+
+
+def mapped_flow(tau: float, tau_end: float | None = None, num_steps: int = 0) -> Flow:
+    """Of particles that a mapping bears: paired with data, and so are the ends of its action."""
+    flow = JKO(contrast=logistic, tau=tau, ends="data", share=0.25)
+    return flow if tau_end is None else Annealed(flow, end=tau_end, num_updates=num_steps)
 
 
 def schedule(num_steps: int, batch_size: int, adam: dict[str, Adam], *, captured: bool) -> Schedule:

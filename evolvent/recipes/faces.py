@@ -8,7 +8,7 @@ from evolvent.dynamics import Langevin
 from evolvent.metrics.scores import judge_images
 from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import noisy_descent
-from evolvent.recipes.cifar10 import NOT_RUN, ggcn, nets_of, schedule
+from evolvent.recipes.cifar10 import NOT_RUN, ggcn, mapped_flow, nets_of, schedule
 from evolvent.trainer import Adam, Experiment
 
 SIZE = 64
@@ -45,7 +45,7 @@ def faces64_ggcn(
     nets = nets_of(SIZE, width, mapping_width, num_hidden, depth=2, patch=1, num_classes=None)
     learner = ggcn(
         *nets,
-        tau=tau,
+        flow=mapped_flow(tau),
         beta=2.0,
         hidden=Langevin(0.05, 100),
         training={"image": image},

@@ -10,22 +10,32 @@ from evolvent.trainer import Trainer
 SMALL = {"size": 8, "num_steps": 2, "batch_size": 4, "width": 4}
 MAPPED = {"mapping_width": 4, "num_hidden": 4}
 CHAINS = {"num_slots": 8, "chain_steps": 2}
-RECIPES = {
-    cifar10.cifar10_amortized: MAPPED,
-    cifar10.cifar10_ggcn: MAPPED,
-    cifar10.cifar10_gcn: CHAINS,
-    cifar10.cifar10_wgcn: CHAINS,
-    cifar10.cifar10_multigrid: MAPPED,
-}
+LABELS = {"labels": True, "num_classes": 2}
+RECIPES = [
+    (cifar10.cifar10_amortized, MAPPED),
+    (cifar10.cifar10_amortized, MAPPED | LABELS),
+    (cifar10.cifar10_ggcn, MAPPED | {"tau_end": 0.01}),
+    (cifar10.cifar10_gcn, CHAINS),
+    (cifar10.cifar10_gcn, CHAINS | LABELS),
+    (cifar10.cifar10_wgcn, CHAINS | LABELS),
+    (cifar10.cifar10_wgcn, CHAINS),
+    (cifar10.cifar10_multigrid, MAPPED),
+]
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.__name__)
-def test_a_recipe_learns_at_the_size_that_it_is_told(recipe, tmp_path):
+def named(part):
+    """The recipe's name, or those of its options."""
+    return ",".join(part) if isinstance(part, dict) else part.__name__
+
+
+@pytest.mark.parametrize(("recipe", "options"), RECIPES, ids=named)
+def test_a_recipe_learns_at_the_size_that_it_is_told(recipe, options, tmp_path):
     data = tmp_path / "data.npz"
     pixels = np.random.RandomState(0).randint(0, 256, (6, 32, 32, 3), np.uint8)
-    np.savez(data, train_x=pixels, test_x=pixels[:2, ..., 0])  # grey is a colour, too
+    sets = {"train_x": pixels, "test_x": pixels[:2, ..., 0]}  # grey is a colour, too
+    np.savez(data, **sets, train_y=np.arange(6) % 2, test_y=np.arange(2))
     torch.manual_seed(0)
-    experiment = recipe(data=str(data), **SMALL, **RECIPES[recipe])
+    experiment = recipe(data=str(data), **SMALL, **options)
     trainer = Trainer(experiment.learner, experiment.data(), experiment.schedule)
     while not trainer.finished:
         update = trainer.advance()
