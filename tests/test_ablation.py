@@ -51,7 +51,8 @@ def small(monkeypatch):
     scale = replace(
         cells.SCALES[16],
         score=partial(PlainScore, 16, 3, width=2),
-        mapping=partial(PlainMapping, 16, 3, num_hidden=4, width=2),
+        mapping=partial(PlainMapping, 16, 3, width=2),
+        num_hidden=4,
         batch_size=8,
         num_slots=8,
         sampling_steps=3,
@@ -65,7 +66,8 @@ def small(monkeypatch):
 @pytest.fixture
 def data(tmp_path):
     pixels = np.random.RandomState(0).randint(0, 256, (60, 16, 16, 3), np.uint8)
-    np.savez(tmp_path / "data.npz", train_x=pixels[:30], test_x=pixels[30:])
+    labels = np.arange(30) % 10
+    np.savez(tmp_path / "data.npz", train_x=pixels[:30], test_x=pixels[30:], train_y=labels, test_y=labels)
     return str(tmp_path / "data.npz")
 
 
@@ -117,6 +119,20 @@ def test_a_report_holds_each_sampling_with_its_floor_and_chunks_are_not_drawn_tw
     assert {score["num_samples"] for score in scores["test"]} == {SIGHT.num}
     for picture in ("amortised-0-births.png", "amortised-0-hidden-nearest.png"):
         assert (tmp_path / "out" / picture).is_file() and picture in text
+
+
+@pytest.mark.parametrize("name", ["gcn-labels", "amortised-labels"])
+def test_a_cell_with_labels_stands_beside_the_one_without(small, data, tmp_path, name):
+    for which in (name, name.removesuffix("-labels")):
+        found = cell(which, data, tmp_path / "out")
+        record = training.train(found, deadline=math.inf)
+        assert record["gradients_per_image"] == training.gradients_of_a_step(name, 16)
+        assert judging.judge(found, SIGHT, deadline=math.inf)
+    tables.report(tmp_path / "out", "A heading.")
+    section = (tmp_path / "out/ablation.md").read_text().partition("## With labels")[2].partition("##")[0]
+    rows = [line.split(" |")[0] for line in section.splitlines() if line.startswith("| ")]
+    assert sum(row.endswith("by class") for row in rows) == len(cells.CELLS[name].samplings)
+    assert len(rows) == 2 + 2 * len(cells.CELLS[name].samplings) + 1  # heads, both cells, the floor
 
 
 def said(monkeypatch, capsys, *words):

@@ -3,6 +3,7 @@
     gcn ─ flow ─► wgcn ─ birthplace, logistic contrast ─► ggcn ─ no chain in training ─► amortised
     wgcn, wgcn-half, wgcn-double, wgcn-path, …        tau and the ends of the action; tau = 0 is gcn
     trainable, fixed                                  one chain; the mapping learns, or stays as it was drawn
+    gcn-labels, wgcn-labels, amortised-labels         every class its own energy, and its chains or births
 
 As in the recipes, the mapping of ggcn is adversarial and the particles that it bears evolve in image space. To compare
 another model, add a cell.
@@ -15,23 +16,24 @@ from typing import Literal
 
 from torch import nn
 
+from evolvent.data.images import Images
 from evolvent.data.readers import load
+from evolvent.data.streams import Stream
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, KL, logistic
+from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
-from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.update import Update
 from evolvent.nets.mapping import ResidualMapping
 from evolvent.nets.score import ResidualScore
-from evolvent.particles import Persistent
-from evolvent.recipes.chains import lengthened, noisy_descent
+from evolvent.recipes.chains import chains_from_noise, noisy_descent
+from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
 from evolvent.shapes import Points
 from evolvent.trainer import Adam, Experiment, Schedule
 
-CHANNELS = 3
+CHANNELS, NUM_CLASSES = 3, 10
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Scale:
 
     size: int
     score: Callable[[], nn.Module]
-    mapping: Callable[[], nn.Module]
+    mapping: Callable[..., nn.Module]
+    num_hidden: int
     batch_size: int
     lr: float
     tau: float
@@ -65,7 +68,8 @@ SCALES = {
     16: Scale(
         size=16,
         score=partial(ResidualScore, 16, CHANNELS, width=16, growth=2),
-        mapping=partial(ResidualMapping, 16, CHANNELS, num_hidden=64, width=16, growth=2),
+        mapping=partial(ResidualMapping, 16, CHANNELS, width=16, growth=2),
+        num_hidden=64,
         batch_size=64,
         lr=2e-3,
         tau=0.2,
@@ -84,7 +88,8 @@ SCALES = {
     32: Scale(
         size=32,
         score=partial(ResidualScore, 32, CHANNELS, width=64, growth=2, widest=512, depth=2),
-        mapping=partial(ResidualMapping, 32, CHANNELS, num_hidden=128, width=128, growth=2, widest=512),
+        mapping=partial(ResidualMapping, 32, CHANNELS, width=128, growth=2, widest=512),
+        num_hidden=128,
         batch_size=256,
         lr=2e-4,
         tau=0.1,
@@ -118,12 +123,21 @@ class FixedUpsampling(GGCN):
         return update._replace(losses={"energy": update.losses["energy"]})
 
 
-def chains(scale: Scale, flow: KL) -> tuple[nn.Module, dict[str, Adam]]:
+def chains(
+    scale: Scale, flow: JKO | None, *, num_classes: int | None = None
+) -> tuple[nn.Module, dict[str, Adam]]:
     """GCN, and w-GCN under JKO: a bank of chains that start from uniform noise."""
-    energy = energy_of(scale)
-    bank = Persistent(energy.reference, scale.num_slots, rebirth=scale.rebirth)
-    sampling = lengthened(scale.chain, scale.sampling_steps)
-    return GCN(energy, bank, scale.chain, flow=flow, sampling=sampling), {"energy": Adam(scale.lr)}
+    learner = chains_from_noise(
+        energy_of(scale),
+        scale.chain,
+        flow=flow,
+        num_slots=scale.num_slots,
+        rebirth=scale.rebirth,
+        batch_size=scale.batch_size,
+        sampling_steps=scale.sampling_steps,
+        num_classes=num_classes,
+    )
+    return learner, {"energy": Adam(scale.lr)}
 
 
 def jko(scale: Scale, times: float = 1.0, ends: Literal["path", "data"] = "data") -> JKO:
@@ -131,12 +145,19 @@ def jko(scale: Scale, times: float = 1.0, ends: Literal["path", "data"] = "data"
 
 
 def mapped(
-    scale: Scale, training: dict[str, Dynamics], kind: type[GGCN] = GGCN
+    scale: Scale,
+    training: dict[str, Dynamics],
+    *,
+    fixed: bool = False,
+    num_classes: int | None = None,
 ) -> tuple[nn.Module, dict[str, Adam]]:
     """Particles that a mapping bears, and the stages of evolution that training runs after it."""
-    learner = kind(
-        energy_of(scale),
-        scale.mapping(),
+    model, energy, mapping = by_class(
+        energy_of(scale), scale.mapping, num_hidden=scale.num_hidden, num_classes=num_classes
+    )
+    learner = (FixedUpsampling if fixed else model)(
+        energy,
+        mapping,
         flow=JKO(contrast=logistic, tau=scale.mapped_tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,
@@ -144,7 +165,7 @@ def mapped(
         beta=scale.beta,
     )
     adam = {"energy": Adam(scale.mapped_lr), "mapping": Adam(scale.mapping_lr)}
-    return learner, {name: adam[name] for name in adam if kind is GGCN or name == "energy"}
+    return learner, {name: adam[name] for name in adam if not (fixed and name == "mapping")}
 
 
 def energy_of(scale: Scale) -> Energy:
@@ -164,7 +185,7 @@ class Model:
 
 
 CELLS = {
-    "gcn": Model("GCN: chains from noise, KL flow", lambda s: chains(s, KL())),
+    "gcn": Model("GCN: chains from noise, KL flow", lambda s: chains(s, None)),
     "wgcn": Model("w-GCN: JKO flow, action at data, τ", lambda s: chains(s, jko(s))),
     "ggcn": Model(
         "GGCN: hidden birth, evolution in image space",
@@ -174,13 +195,18 @@ CELLS = {
     "amortised": Model("amortised: no chain in training", lambda s: mapped(s, {}), ("births", "hidden")),
     "fixed": Model(
         "mapping as it was drawn, long chain",
-        lambda s: mapped(s, {"image": s.chain}, FixedUpsampling),
+        lambda s: mapped(s, {"image": s.chain}, fixed=True),
         ("births", "image"),
     ),
     "trainable": Model(
         "mapping that learns, the same long chain",
         lambda s: mapped(s, {"image": s.chain}),
         ("births", "image"),
+    ),
+    "gcn-labels": Model("GCN by class", lambda s: chains(s, None, num_classes=NUM_CLASSES)),
+    "wgcn-labels": Model("w-GCN by class, τ", lambda s: chains(s, jko(s), num_classes=NUM_CLASSES)),
+    "amortised-labels": Model(
+        "amortised, by class", lambda s: mapped(s, {}, num_classes=NUM_CLASSES), ("births", "hidden")
     ),
     "wgcn-path": Model("w-GCN, action along the path, τ", lambda s: chains(s, jko(s, 1, "path"))),
     "wgcn-half": Model("w-GCN, action at data, τ/2", lambda s: chains(s, jko(s, 0.5))),
@@ -196,9 +222,14 @@ def experiment_of(name: str, size: int, data: str) -> Experiment:
     scale = SCALES[size]
     learner, adam = CELLS[name].build(scale)
     schedule = Schedule(10**9, scale.batch_size, adam, decay_from=1, guard=None, **scale.clocks)
+
+    def train() -> Images | Stream:
+        images = load(data, size, split="train", channels=CHANNELS, flip=True)
+        return images.with_labels(NUM_CLASSES) if hasattr(learner, "num_classes") else images
+
     return Experiment(
         learner,
-        lambda: load(data, size, split="train", channels=CHANNELS, flip=True),
+        train,
         schedule,
         held_out=lambda: load(data, size, split="test", channels=CHANNELS),
     )

@@ -24,6 +24,16 @@ LADDER = (
 )
 """Each a step from the row above."""
 TAUS = ("gcn", "wgcn-half", "wgcn", "wgcn-double", "wgcn-path-half", "wgcn-path", "wgcn-path-double")
+BY_CLASS = (
+    ("GCN", "gcn", "image"),
+    ("GCN, by class", "gcn-labels", "image"),
+    ("w-GCN", "wgcn", "image"),
+    ("w-GCN, by class", "wgcn-labels", "image"),
+    ("amortised: births", "amortised", "births"),
+    ("amortised: births, by class", "amortised-labels", "births"),
+    ("amortised: + hidden evolution", "amortised", "hidden"),
+    ("amortised: + hidden evolution, by class", "amortised-labels", "hidden"),
+)
 UPSAMPLING = (("fixed", "births"), ("fixed", "image"), ("trainable", "births"), ("trainable", "image"))
 CURVES = ("gcn", "wgcn", "wgcn-path")
 
@@ -50,7 +60,7 @@ def report(out: Path, heading: str) -> None:
     """Write ablation.md and the figure from all that is there."""
     found = Found(out)
     parts = [f"# Ablation\n\n{heading}\n", _ladder(found), _costs(found), _taus(found), _upsampling(found)]
-    parts += [_stages(found), _dissipation(found, out), _pictures(found)]
+    parts += [_by_class(found), _stages(found), _dissipation(found, out), _pictures(found)]
     write_whole(out / "ablation.md", "\n".join(part for part in parts if part))
 
 
@@ -71,6 +81,11 @@ def _upsampling(found: Found) -> str:
     text = "One chain in image space, from births of a mapping that stays as it was drawn, and of one that learns."
     rows = [(f"{CELLS[cell].words}: {sampling}", cell, sampling) for cell, sampling in UPSAMPLING]
     return _table("Fixed and trainable upsampling", text, rows, found)
+
+
+def _by_class(found: Found) -> str:
+    text = "With labels every class has an energy of its own, and its own chains or births; classes are drawn in turns."
+    return _table("With labels", text, BY_CLASS, found)
 
 
 def _stages(found: Found) -> str:

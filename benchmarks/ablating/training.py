@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ablating.cells import CHANNELS, SCALES, experiment_of
 from evolvent.files import open_whole, write_whole
+from evolvent.shapes import carry
 from evolvent.trainer import Trainer
 
 LOOK = 10
@@ -75,8 +76,11 @@ class Tally:
 def gradients_of_a_step(name: str, size: int, num: int = 8) -> float:
     """Gradients through the score in one training step, for each of its data images."""
     learner = experiment_of(name, size, "").learner
+    data = torch.rand(num, CHANNELS, size, size) * 2 - 1
+    if hasattr(learner, "num_classes"):
+        data = carry(data, torch.arange(num) % learner.num_classes)
     with Tally(learner.energy.net) as tally:
-        update = learner(torch.rand(num, CHANNELS, size, size) * 2 - 1)
+        update = learner(data)
         for module, loss in update.losses.items():
             loss.backward(inputs=list(learner.get_submodule(module).parameters()))
     return tally.num / num
