@@ -3,6 +3,7 @@
 Two scores stand in one row only if they were measured alike: same measure, counts, protocol and data.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,14 +35,16 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
         out: the picture (default: report.png, in the run's folder or, of several, here).
         overwrite: replace a picture that exists; a run's own report.png is always drawn anew.
     """
-    folders = [Path(source) for source in dict.fromkeys(source)]
-    short = [folder.resolve().name for folder in folders]
+    once = {os.path.realpath(word): Path(word) for word in source}
+    folders, short = [*once.values()], [Path(real).name for real in once]
     names = short if len({*short}) == len(short) else map(str, folders)
     pasts = {name: past_of(folder) for name, folder in zip(names, folders, strict=True)}
     own = out is None and len(pasts) == 1
     place = folders[0] / PICTURE if own else Path(out or PICTURE)
     check_place(place, overwrite=overwrite or own)
     signs = signs_of(pasts.values())
+    if not signs:
+        raise ValueError(f"{', '.join(pasts)}: no vital sign was logged, so there is none to draw")
     pictures.save_image(pictures.curves({name: past.lines for name, past in pasts.items()}, signs), place)
     console, heads = open_console(), [*pasts]
     console.print(table("runs", ("what", *heads), rows_of([*pasts.values()], signs)))
@@ -71,9 +74,9 @@ def rows_of(pasts: Sequence[Past], signs: Sequence[str]) -> list[tuple[str, ...]
     """Recipe and status, the options that are not the same everywhere, the last step and its signs."""
     rows = [("recipe", *(short_name(past.record["recipe"]) for past in pasts))]
     rows += [("status", *(past.record["status"] for past in pasts))]
-    given = [past.record["arguments"] | {"seed": past.record["seed"]} for past in pasts]
-    for name in dict.fromkeys(name for arguments in given for name in arguments):
-        values = [str(arguments.get(name, "-")) for arguments in given]
+    given = [_options(past.record) for past in pasts]
+    for name in dict.fromkeys(name for options in given for name in options):
+        values = [str(options.get(name, "-")) for options in given]
         if len(set(values)) > 1:
             rows.append((f"--{name.replace('_', '-')}", *values))
     for name in ("step", "seconds", *signs):
@@ -93,6 +96,12 @@ def score_rows(pasts: Sequence[Past]) -> list[tuple[str, ...]]:
         counts = str(num_samples), str(num_reference)
         rows.append((f"{measure} {arrow}", *counts, protocol, *values, _cell(known, "floor")))
     return rows
+
+
+def _options(record: dict[str, Any]) -> dict[str, Any]:
+    """What the run was made with, by the names of the options."""
+    began = {"init_from": origin["source"]} if (origin := record.get("init_from")) else {}
+    return began | record["arguments"] | {"seed": record["seed"]}
 
 
 def _cell(line: Mapping[str, Any], name: str) -> str:
