@@ -1,6 +1,7 @@
 """The command report: what a run went through and came to, or several side by side.
 
-Two scores stand in one row only if they were measured alike: same measure, counts, protocol and data.
+Two scores stand in one row only if they were measured alike: same measure, counts, protocol and data, of samples
+drawn as their recipes do or with the same options. A score of another step than the run's last says so.
 """
 
 import os
@@ -90,12 +91,22 @@ def score_rows(pasts: Sequence[Past]) -> list[tuple[str, ...]]:
     for kind in dict.fromkeys(kind for past in pasts for kind in past.scores):
         found = [past.scores.get(kind, {}) for past in pasts]
         known = next(score for score in found if score)
-        measure, num_samples, num_reference, protocol, _ = kind
+        measure, num_samples, num_reference, *how = kind
         arrow = "↓" if known["lower_is_better"] else "↑"
-        values = (_cell(score, "value") for score in found)
+        values = (_value(score, past.lines[-1]["step"]) for score, past in zip(found, pasts, strict=True))
         counts = str(num_samples), str(num_reference)
-        rows.append((f"{measure} {arrow}", *counts, protocol, *values, _cell(known, "floor")))
+        rows.append((f"{measure} {arrow}", *counts, _told(*how), *values, _cell(known, "floor")))
     return rows
+
+
+def _value(score: Mapping[str, Any], last_step: int) -> str:
+    value = _cell(score, "value")
+    return value if score.get("step", last_step) == last_step else f"{value} at step {score['step']}"
+
+
+def _told(protocol: str, against: str | None, asked: str | None) -> str:
+    parts = protocol, against and f"against {against}", asked and f"drawn with {asked}"
+    return ", ".join(part for part in parts if part)
 
 
 def _options(record: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ SCORE = {
     "protocol": "pixels",
     "lower_is_better": True,
     "against": None,
+    "asked": None,
 }
 
 
@@ -64,6 +65,18 @@ def test_a_row_holds_the_newest_scores_that_were_measured_alike(place, capsys):
     assert rows == [
         ("frechet ↓", "9", "8", "pixels", "7", "8", "4"),
         ("frechet ↓", "50", "8", "pixels", "-", "6", "4"),
+    ]
+
+
+def test_a_score_of_other_data_or_of_samples_drawn_otherwise_is_not_the_runs_own(place, capsys):
+    births, others = {"value": 9.0, "asked": "--dynamics none"}, {"value": 8.0, "against": "x.npz"}
+    first = write(place / "a", scores=[{"value": 7.0}, births, others])
+    second = write(place / "b", scores=[{"value": 6.0, "step": 1}, births])
+    rows = [row[3:6] for row in told(capsys, first, second) if row[0].startswith("frechet")]
+    assert rows == [
+        ("pixels", "7", "6 at step 1"),
+        ("pixels, drawn with --dynamics none", "9", "9"),
+        ("pixels, against x.npz", "8", "-"),
     ]
 
 
