@@ -33,7 +33,7 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
 
     Args:
         source: run folders; of several, the options that differ are told as well.
-        out: the picture (default: report.png, in the run's folder or, of several, here).
+        out: the picture, a .png (default: report.png, in the run's folder or, of several, here).
         overwrite: replace a picture that exists; a run's own report.png is always drawn anew.
     """
     once = {os.path.realpath(word): Path(word) for word in source}
@@ -43,6 +43,8 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
     own = out is None and len(pasts) == 1
     place = folders[0] / PICTURE if own else Path(out or PICTURE)
     check_place(place, overwrite=overwrite or own)
+    if place.suffix != ".png":
+        raise ValueError(f"the picture of the curves is a .png, not {place}")
     signs = signs_of(pasts.values())
     if not signs:
         raise ValueError(f"{', '.join(pasts)}: no vital sign was logged, so there is none to draw")

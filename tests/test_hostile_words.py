@@ -156,6 +156,8 @@ COMMANDS = {
     "report /dev/null": "/dev/null is not a run: it has no run.json",
     "report {images} --out {my}": "already exists: give another name, or --overwrite",
     "report {images} {points} --out {place}": "is a folder: give the name of a file in it",
+    "report {images} --out x.jpg": "the picture of the curves is a .png, not x.jpg",
+    "report {images} --out {images}/run.json --overwrite": "the picture of the curves is a .png, not",
     "report {images} {points} ''": "the source is empty: give it a value",
     "report {images} {points} {my}": "is not a run: it has no run.json",
     "report {images} --beta 3": "evolvent report has no option --beta",
