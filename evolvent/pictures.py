@@ -86,7 +86,9 @@ def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], keys: Sequence[str
     The band is from key@min to key@max, the extremes over the steps between two lines, where the log has them.
     """
     columns = min(3, len(keys))
-    figure, panels = _figure(len(keys), width=4.2 * columns, height=2.8 * math.ceil(len(keys) / columns))
+    rows, rows_of_names = (math.ceil(num / columns) for num in (len(keys), len(logs)))
+    height = 2.8 * rows + 0.25 * rows_of_names * (len(logs) > 1)
+    figure, panels = _figure(len(keys), width=4.2 * columns, height=height)
     for axes, key in zip(panels, keys, strict=True):
         for number, lines in enumerate(logs.values()):
             _draw_curve(axes, lines, key, number)

@@ -83,7 +83,7 @@ class Bar(Watcher):
 def open_console() -> Console:
     """Standard output; a file or a pipe has no edge, and gets tables of full width."""
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=1000)
 
 
 def show_every_letter() -> None:

@@ -102,6 +102,11 @@ def test_runs_that_began_from_other_weights_are_told_apart(place, capsys):
     assert ("--init-from", "-", "digits") in told(capsys, first, second)
 
 
+def test_a_pipe_folds_no_cell_of_many_runs(place, capsys):
+    runs = [write(place / f"cifar10-amortized-{i}", augment="adaptive", tau=i) for i in range(20)]
+    assert ("--tau", *map(str, range(20))) in told(capsys, *runs)
+
+
 def test_a_name_is_no_markup_no_formula_and_no_order_to_the_terminal(place, capsys):
     runs = [write(place / name) for name in ("[bold]", "_x", "$\\frac{$")]
     assert main(["report", *runs]) == 0
