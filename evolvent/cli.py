@@ -27,7 +27,7 @@ from evolvent.options import run_command
 from evolvent.ranks import RankLost, here
 from evolvent.recipes.find import own_fault
 from evolvent.stopping import Stopped, signals_raise
-from evolvent.terminal import drop_output, flush, show_every_letter
+from evolvent.terminal import drop_output, flush, printable, show_every_letter
 from evolvent.trainer import Diverged
 from evolvent.training import train
 
@@ -94,7 +94,7 @@ def _outcome(words: list[str]) -> tuple[int, str]:
 
 
 def _tell(sentence: str) -> None:
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in " ".join(sentence.split()))
+    line = printable(" ".join(sentence.split()))
     if len(line) > LONGEST:
         line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
     print("evolvent:", line, file=sys.stderr, flush=True)

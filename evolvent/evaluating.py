@@ -8,7 +8,7 @@ floor       other real images of those data in the samples' place
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -217,7 +217,8 @@ def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, a
     """One line a score in the run's scores.jsonl."""
     stages = {name: asdict(stage) for name, stage in sampling.stages(saved.learner.stages).items()}
     beta = getattr(sampling.weighed(saved.learner), "beta", None)
-    drawn = {"seed": sampling.seed, "stages": stages, "beta": beta}
+    asked = replace(sampling, seed=Sampling.seed, batch_size=Sampling.batch_size).asked()
+    drawn = {"seed": sampling.seed, "stages": stages, "beta": beta, "asked": asked or None}
     facts = {"step": saved.step, **drawn, "against": against, "time": now()}
     for score in scores:
         append_line(run / "scores.jsonl", facts | score.as_dict())

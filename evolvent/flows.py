@@ -138,6 +138,8 @@ class Annealed(nn.Module):
             raise ValueError(
                 f"tau goes by factors, from above 0 to above 0, and not from {flow.tau} to {end}"
             )
+        if num_updates < 1:
+            raise ValueError(f"tau reaches its end within at least 1 update, not {num_updates}")
         self.flow, self.end, self.num_updates = flow, end, num_updates
         self.register_buffer("updates", torch.zeros(()))
 

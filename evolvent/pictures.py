@@ -25,6 +25,8 @@ MIN_WIDTH = 512
 """A grid is enlarged by a whole factor until it is at least so wide: an 8 px digit must be visible."""
 MOST_COLUMNS = 20
 """Classes that a grid has a column for; where there are more, it is near-square."""
+STROKES = ("-", "--", ":", "-.")
+"""Of curves, in every colour."""
 SIDE = 120
 """Points along one side of the lattice on which an energy is drawn."""
 
@@ -79,17 +81,21 @@ def plane(
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], keys: Sequence[str]) -> Image.Image:
     """One panel a key over the steps of logs by name (lines with "step" and some of the keys), a colour each.
 
+    Of more than ten the colours come again, dashed, then dotted.
+
     The band is from key@min to key@max, the extremes over the steps between two lines, where the log has them.
     """
     columns = min(3, len(keys))
-    figure, panels = _figure(len(keys), width=4.2 * columns, height=2.8 * math.ceil(len(keys) / columns))
+    rows, rows_of_names = (math.ceil(num / columns) for num in (len(keys), len(logs)))
+    height = 2.8 * rows + 0.25 * rows_of_names * (len(logs) > 1)
+    figure, panels = _figure(len(keys), width=4.2 * columns, height=height)
     for axes, key in zip(panels, keys, strict=True):
-        for name, lines in logs.items():
-            _draw_curve(axes, lines, key, name)
-        axes.set(title=key.replace("_", " "), xlabel="step")
+        for number, lines in enumerate(logs.values()):
+            _draw_curve(axes, lines, key, number)
+        axes.set(title=_verbatim(key.replace("_", " ")), xlabel="step")
         axes.grid(alpha=0.3)
     if len(logs) > 1:
-        panels[0].legend()
+        figure.legend(panels[0].lines, [*map(_verbatim, logs)], loc="outside upper left", ncols=columns)
     return _render(figure)
 
 
@@ -130,12 +136,19 @@ def save_image(image: Image.Image, path: Path | str) -> None:
     write_whole(Path(path), buffer.getvalue())
 
 
-def _draw_curve(axes, lines: Sequence[Mapping[str, float]], key: str, name: str) -> None:
+def _draw_curve(axes, lines: Sequence[Mapping[str, float]], key: str, number: int) -> None:
+    look = {"color": f"C{number % 10}", "linestyle": STROKES[number // 10 % len(STROKES)]}
     known = [(line["step"], line[key]) for line in lines if key in line]
-    (curve,) = axes.plot(*zip(*known, strict=True) if known else ([], []), linewidth=1.2, label=name)
-    ends = [(line["step"], line[f"{key}@min"], line[f"{key}@max"]) for line in lines if f"{key}@max" in line]
+    axes.plot(*zip(*known, strict=True) if known else ([], []), linewidth=1.2, **look)
+    low, high = f"{key}@min", f"{key}@max"
+    ends = [(line["step"], line[low], line[high]) for line in lines if {low, high} <= line.keys()]
     if ends:
-        axes.fill_between(*zip(*ends, strict=True), alpha=0.2, linewidth=0, color=curve.get_color())
+        axes.fill_between(*zip(*ends, strict=True), alpha=0.2, linewidth=0, color=look["color"])
+
+
+def _verbatim(name: str) -> str:
+    """A name that is shown as it is: to matplotlib two dollars hold a formula, and a leading _ leaves it out."""
+    return " " * name.startswith("_") + name.replace("$", r"\$")
 
 
 def _draw_levels(axes, energy: Callable[[Points], PerPoint], reach: float) -> None:

@@ -194,8 +194,8 @@ def _table(lines: list[dict[str, Any]]) -> str:
     """The newest score of each kind."""
     if not lines:
         return ""
-    heads = ("measure", "value", "samples", "reference", "against", "protocol", "real data")
-    keys = ("measure", "value", "num_samples", "num_reference", "against", "protocol", "floor")
+    heads = ("measure", "value", "samples", "reference", "against", "drawn with", "protocol", "real data")
+    keys = ("measure", "value", "num_samples", "num_reference", "against", "asked", "protocol", "floor")
     rows = [[_cell(line.get(key)) for key in keys] for line in newest_scores(lines).values()]
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
 

@@ -1,8 +1,10 @@
 """The command report: what a run went through and came to, or several side by side.
 
-Two scores stand in one row only if they were measured alike: same measure, counts, protocol and data.
+Two scores stand in one row only if they were measured alike: same measure, counts, protocol and data, of samples
+drawn as their recipes do or with the same options. A score of another step than the run's last says so.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,17 +33,21 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
 
     Args:
         source: run folders; of several, the options that differ are told as well.
-        out: the picture (default: report.png, in the run's folder or, of several, here).
+        out: the picture, a .png (default: report.png, in the run's folder or, of several, here).
         overwrite: replace a picture that exists; a run's own report.png is always drawn anew.
     """
-    folders = [Path(source) for source in dict.fromkeys(source)]
-    short = [folder.resolve().name for folder in folders]
+    once = {os.path.realpath(word): Path(word) for word in source}
+    folders, short = [*once.values()], [Path(real).name for real in once]
     names = short if len({*short}) == len(short) else map(str, folders)
     pasts = {name: past_of(folder) for name, folder in zip(names, folders, strict=True)}
     own = out is None and len(pasts) == 1
     place = folders[0] / PICTURE if own else Path(out or PICTURE)
     check_place(place, overwrite=overwrite or own)
+    if place.suffix != ".png":
+        raise ValueError(f"the picture of the curves is a .png, not {place}")
     signs = signs_of(pasts.values())
+    if not signs:
+        raise ValueError(f"{', '.join(pasts)}: no vital sign was logged, so there is none to draw")
     pictures.save_image(pictures.curves({name: past.lines for name, past in pasts.items()}, signs), place)
     console, heads = open_console(), [*pasts]
     console.print(table("runs", ("what", *heads), rows_of([*pasts.values()], signs)))
@@ -71,9 +77,9 @@ def rows_of(pasts: Sequence[Past], signs: Sequence[str]) -> list[tuple[str, ...]
     """Recipe and status, the options that are not the same everywhere, the last step and its signs."""
     rows = [("recipe", *(short_name(past.record["recipe"]) for past in pasts))]
     rows += [("status", *(past.record["status"] for past in pasts))]
-    given = [past.record["arguments"] | {"seed": past.record["seed"]} for past in pasts]
-    for name in dict.fromkeys(name for arguments in given for name in arguments):
-        values = [str(arguments.get(name, "-")) for arguments in given]
+    given = [_options(past.record) for past in pasts]
+    for name in dict.fromkeys(name for options in given for name in options):
+        values = [str(options.get(name, "-")) for options in given]
         if len(set(values)) > 1:
             rows.append((f"--{name.replace('_', '-')}", *values))
     for name in ("step", "seconds", *signs):
@@ -87,12 +93,28 @@ def score_rows(pasts: Sequence[Past]) -> list[tuple[str, ...]]:
     for kind in dict.fromkeys(kind for past in pasts for kind in past.scores):
         found = [past.scores.get(kind, {}) for past in pasts]
         known = next(score for score in found if score)
-        measure, num_samples, num_reference, protocol, _ = kind
+        measure, num_samples, num_reference, *how = kind
         arrow = "↓" if known["lower_is_better"] else "↑"
-        values = (_cell(score, "value") for score in found)
+        values = (_value(score, past.lines[-1]["step"]) for score, past in zip(found, pasts, strict=True))
         counts = str(num_samples), str(num_reference)
-        rows.append((f"{measure} {arrow}", *counts, protocol, *values, _cell(known, "floor")))
+        rows.append((f"{measure} {arrow}", *counts, _told(*how), *values, _cell(known, "floor")))
     return rows
+
+
+def _value(score: Mapping[str, Any], last_step: int) -> str:
+    value = _cell(score, "value")
+    return value if score.get("step", last_step) == last_step else f"{value} at step {score['step']}"
+
+
+def _told(protocol: str, against: str | None, asked: str | None) -> str:
+    parts = protocol, against and f"against {against}", asked and f"drawn with {asked}"
+    return ", ".join(part for part in parts if part)
+
+
+def _options(record: dict[str, Any]) -> dict[str, Any]:
+    """What the run was made with, by the names of the options."""
+    began = {"init_from": origin["source"]} if (origin := record.get("init_from")) else {}
+    return began | record["arguments"] | {"seed": record["seed"]}
 
 
 def _cell(line: Mapping[str, Any], name: str) -> str:

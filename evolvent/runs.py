@@ -35,11 +35,14 @@ RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status"
 """What run.json must hold for the run to be taken up again."""
 MAYBE = {"step": int, "sessions_begun_at_step": list}
 """And what it may."""
+ORIGIN = {"source": str, "recipe": str, "step": int}
+"""And what its init_from must, where there is one."""
 SCORE = {"step": int, "measure": str, "protocol": str, "num_samples": int, "num_reference": int}
-SCORE |= {"value": int | float, "floor": int | float | None, "lower_is_better": bool}
+SCORE |= {"value": int | float, "floor": int | float | None, "lower_is_better": bool, "against": str | None}
+SCORE |= {"asked": str | None}
 """What a line of scores.jsonl must hold."""
-ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against")
-"""What two scores must share to be compared."""
+ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against", "asked")
+"""What two scores must share to be compared; asked is what was, of the sampling, in place of the recipe's own."""
 MODEL = "model.safetensors"
 WRITTEN = (".lock", "run.json", "log.jsonl", "samples", "samples.png", "checkpoints", MODEL, "scores.jsonl")
 """The names in a run folder that are written to."""
@@ -245,11 +248,18 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(file.read_text())
         wrong = [name for name, kind in RECORD.items() if type(record[name]) is not kind]
         wrong += [name for name, kind in MAYBE.items() if type(record.get(name, kind())) is not kind]
+        wrong += ["init_from"] if _is_odd(record.get("init_from")) else []
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read ({error}): restore it, or start a new run") from error
     if wrong:
         raise ValueError(f"{file} has an odd {wrong[0]}: restore it, or start a new run")
     return record
+
+
+def _is_odd(origin: Any) -> bool:
+    if origin is None:
+        return False
+    return not isinstance(origin, dict) or any(type(origin.get(n)) is not kind for n, kind in ORIGIN.items())
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -83,7 +83,7 @@ class Bar(Watcher):
 def open_console() -> Console:
     """Standard output; a file or a pipe has no edge, and gets tables of full width."""
     console = Console()
-    return console if console.is_terminal else Console(width=200)
+    return console if console.is_terminal else Console(width=1000)
 
 
 def show_every_letter() -> None:
@@ -140,10 +140,15 @@ def counted(chunks: Iterable, total: int, console: Console) -> Iterable:
 
 
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table of text."""
-    made = Table(title=title, title_justify="left")
+    """A table of text: no word of it, such as a folder's name or a line of a file, is markup or steers the terminal."""
+    made = Table(title=Text(printable(title)), title_justify="left")
     for i, head in enumerate(heads):
-        made.add_column(head, no_wrap=i == 0, overflow="fold")
+        made.add_column(Text(printable(head)), no_wrap=i == 0, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell) for cell in row))
+        made.add_row(*(Text(printable(cell)) for cell in row))
     return made
+
+
+def printable(text: str) -> str:
+    """What cannot be printed as Python writes it: \\x1b for the escape character."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

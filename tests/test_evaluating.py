@@ -219,6 +219,9 @@ def test_a_table_says_what_was_asked_of_the_sampling_and_nothing_where_nothing_w
         "--beta 4": "codes at step 2, drawn with --beta 4.0, against the exact law",
         "--num-steps 3 --beta 0": "codes at step 2, drawn with --num-steps 3 --beta 0.0, against the exact law",
     }
+    assert main([*line, "--seed", "3", "--batch-size", "7"]) == 0
+    kept = [line["asked"] for line in read_lines(place / "codes" / "scores.jsonl")[-4:]]
+    assert kept == [None, "--beta 4.0", "--num-steps 3 --beta 0.0", None]
 
 
 def test_a_command_draws_one_birth_to_learn_the_shape_of_a_point(place, tmp_path, monkeypatch):

@@ -163,3 +163,8 @@ def test_an_annealed_tau_goes_by_equal_factors_and_stays_at_its_end(scene):
 def test_a_tau_that_no_factor_leads_to_is_refused(tau, end):
     with pytest.raises(ValueError, match="tau goes by factors"):
         Annealed(JKO(tau=tau), end=end, num_updates=4)
+
+
+def test_a_tau_goes_nowhere_within_no_update():
+    with pytest.raises(ValueError, match="at least 1 update, not 0"):
+        Annealed(JKO(tau=0.1), end=0.2, num_updates=0)

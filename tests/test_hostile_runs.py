@@ -41,6 +41,9 @@ RECORDS = {
     "device a number": (lambda r: r.update(device=0), "odd device"),
     "step a word": (lambda r: r.update(step="three"), "odd step"),
     "sessions a number": (lambda r: r.update(sessions_begun_at_step=3), "odd sessions_begun_at_step"),
+    "init_from a word": (lambda r: r.update(init_from="digits"), "odd init_from"),
+    "init_from empty": (lambda r: r.update(init_from={}), "odd init_from"),
+    "init_from of no step": (lambda r: r.update(init_from={"source": "x", "recipe": "x"}), "odd init_from"),
 }
 """run.json of a stopped run: its content, or what changes the record."""
 

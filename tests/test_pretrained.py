@@ -60,7 +60,7 @@ def test_a_model_card_holds_the_newest_score_of_each_measure_of_its_own_step(run
     (run / "scores.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     save_pretrained(run, tmp_path / "mine")
     table = (tmp_path / "mine" / "README.md").read_text().splitlines()[-2:]
-    assert table == ["| a | 3.25 | 9 | 8 | - | pixels | - |", "| b | 2.5 | 9 | 8 | - | pixels | - |"]
+    assert table == ["| a | 3.25 | 9 | 8 | - | - | pixels | - |", "| b | 2.5 | 9 | 8 | - | - | pixels | - |"]
 
 
 def begin(out, *words):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from evolvent import pictures
 from evolvent.cli import main
+from evolvent.terminal import printable
 
 SCORE = {
     "step": 2,
@@ -15,6 +16,8 @@ SCORE = {
     "num_reference": 8,
     "protocol": "pixels",
     "lower_is_better": True,
+    "against": None,
+    "asked": None,
 }
 
 
@@ -65,11 +68,51 @@ def test_a_row_holds_the_newest_scores_that_were_measured_alike(place, capsys):
     ]
 
 
+def test_a_score_of_other_data_or_of_samples_drawn_otherwise_is_not_the_runs_own(place, capsys):
+    births, others = {"value": 9.0, "asked": "--dynamics none"}, {"value": 8.0, "against": "x.npz"}
+    first = write(place / "a", scores=[{"value": 7.0}, births, others])
+    second = write(place / "b", scores=[{"value": 6.0, "step": 1}, births])
+    rows = [row[3:6] for row in told(capsys, first, second) if row[0].startswith("frechet")]
+    assert rows == [
+        ("pixels", "7", "6 at step 1"),
+        ("pixels, drawn with --dynamics none", "9", "9"),
+        ("pixels, against x.npz", "8", "-"),
+    ]
+
+
 def test_runs_of_one_name_are_told_apart(place, capsys):
     (place / "x").mkdir(), (place / "y").mkdir()
     assert main(["report", write(place / "x" / "run"), write(place / "y" / "run")]) == 0
     heads = capsys.readouterr().out
     assert "x/run" in heads and "y/run" in heads
+
+
+def test_a_run_that_is_named_twice_is_told_once(place, capsys):
+    run = write(place / "a")
+    (place / "link").symlink_to(place / "a")
+    assert told(capsys, run, "a", "./a/", "link")[0] == ("recipe", "digits")
+    assert (place / "a" / "report.png").is_file()
+
+
+def test_runs_that_began_from_other_weights_are_told_apart(place, capsys):
+    first, second = write(place / "a"), write(place / "b")
+    record = json.loads((place / "b" / "run.json").read_text())
+    record["init_from"] = {"source": "digits", "recipe": "digits", "step": 9}
+    (place / "b" / "run.json").write_text(json.dumps(record))
+    assert ("--init-from", "-", "digits") in told(capsys, first, second)
+
+
+def test_a_pipe_folds_no_cell_of_many_runs(place, capsys):
+    runs = [write(place / f"cifar10-amortized-{i}", augment="adaptive", tau=i) for i in range(20)]
+    assert ("--tau", *map(str, range(20))) in told(capsys, *runs)
+
+
+def test_a_name_is_no_markup_no_formula_and_no_order_to_the_terminal(place, capsys):
+    runs = [write(place / name) for name in ("[bold]", "_x", "$\\frac{$")]
+    assert main(["report", *runs]) == 0
+    heads = capsys.readouterr().out.splitlines()[2]
+    assert all(name in heads for name in ("[bold]", "_x", "$\\frac{$"))
+    assert printable("\x1b[31mü↓") == r"\x1b[31mü↓"
 
 
 def test_one_run_has_its_picture_in_its_folder_and_several_have_theirs_here(place, capsys):
@@ -85,6 +128,25 @@ def test_one_run_has_its_picture_in_its_folder_and_several_have_theirs_here(plac
     assert main(["report", first, second]) == 2
     assert "report.png already exists" in capsys.readouterr().err
     assert main(["report", first, second, "--overwrite"]) == 0
+
+
+def test_a_log_without_signs_is_named_and_one_end_of_a_band_draws_none(place, capsys):
+    bare = write(place / "a", log=[{"step": 1, "seconds": 1}])
+    assert main(["report", bare]) == 2
+    assert "no vital sign was logged" in capsys.readouterr().err
+    half = write(place / "b", log=[{"step": 1, "seconds": 1, "energy_gap": 1.0, "energy_gap@max": 2.0}])
+    assert main(["report", half, bare]) == 0
+
+
+def test_of_more_runs_than_there_are_colours_every_one_has_a_look_of_its_own(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        pictures, "_render", lambda figure: seen.append(figure) or pictures.Image.new("L", (1, 1))
+    )
+    pictures.curves({str(i): [{"step": 1, "gap": i}] for i in range(40)}, ["gap"])
+    (figure,) = seen
+    assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == 40
+    assert [text.get_text() for text in figure.legends[0].texts] == [str(i) for i in range(40)]
 
 
 def test_each_run_has_a_colour():

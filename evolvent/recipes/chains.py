@@ -43,10 +43,13 @@ def chains_from_noise(
     num_slots: of the bank; with classes, each has its share of them, and no fewer than a batch has points.
     """
     sampling = lengthened(chain, sampling_steps)
+    if num_slots < 1:
+        raise ValueError(f"the bank needs at least 1 slot, not {num_slots}")
     if num_classes is not None:
+        by_class = conditional(energy, num_classes)
         slots = max(math.ceil(num_slots / num_classes), batch_size)
         bank = PersistentByClass(energy.reference, slots, num_classes, rebirth=rebirth)
-        return ConditionalGCN(conditional(energy, num_classes), bank, chain, flow=flow, sampling=sampling)
+        return ConditionalGCN(by_class, bank, chain, flow=flow, sampling=sampling)
     bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
     if flow is None:
         return GCN(energy, bank, chain, sampling=sampling)
