@@ -54,7 +54,7 @@ class Origin(NamedTuple):
 
 
 def train(words: list[str]) -> int:
-    """Train a recipe (the default: digits), or go on with a run by --resume --out DIR."""
+    """Train a recipe (the default: digits), begin from weights by --init-from, or go on by --resume --out DIR."""
     reference, words = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
     origin = here().on_first(lambda: _origin(words))
     record = origin.record
