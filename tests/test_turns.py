@@ -24,7 +24,10 @@ def competitor(name):
 
 
 @pytest.mark.parametrize("names", [["born weak"], ["strong", "soon weak"]])
-def test_a_competitor_whose_process_dies_is_named_and_the_others_leave_without_a_word(names, capfd):
+def test_a_competitor_whose_process_dies_is_named_and_the_others_leave_without_a_word(
+    names, capfd, monkeypatch
+):
+    monkeypatch.syspath_prepend(Path(__file__).parent.parent)  # where the processes find this module
     with pytest.raises(SystemExit, match=f"the process of {names[-1]} has died"):
         machine.take_turns_apart(competitor, names, rounds=1)
     gc.collect()  # the lines, which the others wait on
