@@ -10,7 +10,7 @@ The model is p(x | y) for every y. It knows nothing of how frequent classes are;
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evolvent.conditional import Conditional
 from evolvent.dynamics import Dynamics, Evolution
@@ -49,8 +49,7 @@ class ConditionalGCN(GCN):
         labels: Labels | None = None,
     ) -> Points:
         """As GCN's, row i of class labels[i]; without them, classes take turns from 0 on."""
-        labels = _turns(num, self.num_classes, noise) if labels is None else labels
-        return apart(self.grow(carry(self.energy.reference.sample(num, noise), labels), noise, stages))[0]
+        return _grow_in_class(self, self.energy.reference.sample(num, noise), noise, stages, labels)
 
 
 class ConditionalGGCN(GGCN):
@@ -80,8 +79,7 @@ class ConditionalGGCN(GGCN):
         labels: Labels | None = None,
     ) -> Points:
         """As GGCN's, row i of class labels[i]; without them, classes take turns from 0 on."""
-        labels = _turns(num, self.num_classes, noise) if labels is None else labels
-        return apart(self.grow(carry(self.hidden.sample(num, noise), labels), noise, stages))[0]
+        return _grow_in_class(self, self.hidden.sample(num, noise), noise, stages, labels)
 
 
 def _check_same(energy: Conditional, name: str, num_classes: int) -> None:
@@ -89,8 +87,17 @@ def _check_same(energy: Conditional, name: str, num_classes: int) -> None:
         raise ValueError(f"the score knows {energy.net.num_classes} classes and the {name} {num_classes}")
 
 
-def _turns(num: int, num_classes: int, noise: Noise) -> Labels:
-    return torch.arange(num, device=noise.device) % num_classes
+def _grow_in_class(
+    learner: ConditionalGCN | ConditionalGGCN,
+    start: Tensor,
+    noise: Noise,
+    stages: dict[str, Dynamics] | None,
+    labels: Labels | None,
+) -> Points:
+    """What comes of these codes, or points of the reference, each in its class: labels[i], or in turns from 0 on."""
+    if labels is None:
+        labels = torch.arange(len(start), device=noise.device) % learner.num_classes
+    return apart(learner.grow(carry(start, labels), noise, stages))[0]
 
 
 def _evolve_in_class(dynamics: Dynamics, energy: Conditional, x: Labelled, noise: Noise) -> Evolution:

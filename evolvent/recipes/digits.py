@@ -7,6 +7,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Literal
 
+from torch import nn
+
 from evolvent.augmentation import Augment, Augmentation, augmentation
 from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
@@ -34,15 +36,23 @@ def train_digits() -> Images:
     return packaged_digits(SIZE).split(NUM_HELD_OUT)[0]
 
 
-def labelled_digits() -> Images:
-    return train_digits().with_labels(NUM_CLASSES)
-
-
 def held_out_digits() -> Images:
     return packaged_digits(SIZE).split(NUM_HELD_OUT)[1]
 
 
-on_digits = partial(Experiment, data=train_digits, held_out=held_out_digits, judge=judge_images)
+def on_digits(learner: nn.Module, schedule: Schedule, *, labels: bool = False) -> Experiment:
+    """Trained on 4,000 digits, with their labels or without; the others are held out."""
+
+    def labelled() -> Images:
+        return train_digits().with_labels(NUM_CLASSES)
+
+    return Experiment(
+        learner,
+        labelled if labels else train_digits,
+        schedule,
+        held_out=held_out_digits,
+        judge=judge_images,
+    )
 
 
 def energy_of(width: int, size: int = SIZE) -> Energy:
@@ -90,7 +100,7 @@ def digits(
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     schedule = Schedule(num_steps, batch_size, adam, precision=precision)
-    return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
+    return on_digits(learner, schedule, labels=labels)
 
 
 @recipe(
@@ -129,7 +139,7 @@ def digits_adversarial(
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     schedule = Schedule(num_steps, batch_size, adam, precision=precision)
-    return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
+    return on_digits(learner, schedule, labels=labels)
 
 
 def adversarial_ggcn(
@@ -189,7 +199,7 @@ def digits_cooperative(
         sampling={"image": image},
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr, betas=(0.5, 0.95))}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam, precision=precision))
+    return on_digits(learner, Schedule(num_steps, batch_size, adam, precision=precision))
 
 
 @recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4, score="kernel .12, real .000")
@@ -226,7 +236,7 @@ def digits_gcn(
         num_classes=NUM_CLASSES if labels else None,
     )
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
-    return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
+    return on_digits(learner, schedule, labels=labels)
 
 
 @recipe(
@@ -267,7 +277,7 @@ def digits_wgcn(
         num_classes=NUM_CLASSES if labels else None,
     )
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
-    return on_digits(learner, data=labelled_digits if labels else train_digits, schedule=schedule)
+    return on_digits(learner, schedule, labels=labels)
 
 
 @recipe(
@@ -300,4 +310,4 @@ def digits_multigrid(
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
-    return on_digits(learner, schedule=Schedule(num_steps, batch_size, adam, precision=precision))
+    return on_digits(learner, Schedule(num_steps, batch_size, adam, precision=precision))
