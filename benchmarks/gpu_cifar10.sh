@@ -48,7 +48,7 @@ for model in "${models[@]}"; do
         evolvent evaluate "$run" --num "$num" "${on[@]}"
         evolvent evaluate "$run" --num "$all" --against "$data" --split train --measures frechet,kernel "${on[@]}"
         if [ "$model" = amortized ] || [ "$model" = ggcn ]; then
-            for beta in 1 2 4 8; do
+            for beta in 2 4 8 16; do
                 evolvent evaluate "$run" --num "${NUM:-5000}" --dynamics hidden --step-size 0.02 --beta "$beta" \
                     --against "$data" --split train --measures frechet,kernel "${on[@]}"
             done

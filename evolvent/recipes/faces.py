@@ -1,4 +1,7 @@
-"""Faces at 64 px, for one GPU. `data` is a folder, a ZIP, an .npz or a named set of aligned faces."""
+"""Faces at 64 px, for one GPU. `data` is a folder, a ZIP, an .npz or a named set of aligned faces.
+
+`size` 16 or 32 shrinks them, which with narrow nets over patches runs on a CPU.
+"""
 
 from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
@@ -22,12 +25,18 @@ SIZE = 64
 )
 def faces64_ggcn(
     data: str = "celeba",
+    size: int = SIZE,
     num_steps: int = 15000,
     batch_size: int = 128,
     width: int = 64,
     mapping_width: int = 128,
     num_hidden: int = 128,
+    depth: int = 2,
+    patch: int = 1,
     tau: float = 0.1,
+    beta: float = 8.0,
+    hidden_steps: int = 50,
+    hidden_step_size: float = 0.02,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     chain_steps: int = 2,
@@ -39,21 +48,26 @@ def faces64_ggcn(
     """`cifar10-ggcn` at 64 px; a tenth of the faces is held out.
 
     Args:
+        depth: residual blocks of the energy at every resolution.
+        patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
+        beta: weight of the energy in hidden space, at sampling.
+        hidden_steps: of the chain there.
+        hidden_step_size: of that chain.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    nets = nets_of(SIZE, width, mapping_width, num_hidden, depth=2, patch=1, num_classes=None)
+    nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=None)
     learner = ggcn(
         *nets,
         flow=mapped_flow(tau),
-        beta=2.0,
-        hidden=Langevin(0.05, 100),
+        beta=beta,
+        hidden=Langevin(hidden_step_size, hidden_steps),
         training={"image": image},
         augmentation=augmentation(augment, num_steps * batch_size),
     )
 
     def part(which: int) -> Images | Stream:
-        every = load(data, size=SIZE, channels=3, flip=True)
+        every = load(data, size=size, channels=3, flip=True)
         return every.split(len(every) // 10)[which]
 
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}

@@ -17,3 +17,12 @@ def test_it_learns_from_nine_tenths_of_what_it_is_given(tmp_path):
         update = trainer.advance()
     assert update.particles.shape == (2, 3, 64, 64) and update.particles.isfinite().all()
     assert (len(trainer.data), len(experiment.held_out())) == (18, 2)
+
+
+def test_a_cpu_takes_them_smaller_and_in_patches(tmp_path):
+    np.save(tmp_path / "faces.npy", np.zeros((20, 64, 64, 3), np.uint8))
+    small = {"size": 32, "width": 4, "mapping_width": 4, "num_hidden": 4, "depth": 1, "patch": 2}
+    experiment = faces64_ggcn(data=f"{tmp_path}/faces.npy", **small)
+    assert experiment.learner.energy.net.stem.in_channels == 3 * 2**2
+    assert len(experiment.learner.energy.net.stages) == 3  # 16, 8, 4 px
+    assert experiment.data().event_shape == (3, 32, 32)
