@@ -7,7 +7,6 @@
 A folder so exported is what `huggingface-cli upload somebody/their-model mine` puts on the hub.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from torch import nn
 
 from evolvent.files import check_new_folder, folder_whole, write_whole
 from evolvent.recipes.find import build, find, short_name
-from evolvent.runs import MODEL, newest_scores, read_model, read_record, read_scores
+from evolvent.runs import MODEL, newest_scores, read_model, read_model_with_sum, read_record, read_scores
 from evolvent.sampling import draw, needed
 from evolvent.sealed import pack_weights
 from evolvent.trainer import Experiment
@@ -99,21 +98,16 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
     weights, metadata = read_model(model_file(source))
     experiment = build(find(metadata["recipe"]), json.loads(metadata["arguments"]))
     learner = experiment.learner
-    _put(weights, learner, source)
+    load_weights(learner, weights, source)
     learner.to(device).eval().requires_grad_(False)
     return Saved(learner, experiment, metadata["recipe"], int(metadata["step"]), device)
 
 
-def load_weights(learner: nn.Module, source: Path | str) -> None:
-    """Put the weights that `source` names, as in `from_pretrained`, into a learner, but for what only training needs.
+def load_weights(learner: nn.Module, weights: dict[str, torch.Tensor], source: Path | str) -> None:
+    """Put the weights that `source` named into a learner, but for what only training needs.
 
     ValueError when the learner's nets are not those of the weights.
     """
-    weights, _ = read_model(model_file(source))
-    _put(weights, learner, source)
-
-
-def _put(weights: dict[str, torch.Tensor], learner: nn.Module, source: Path | str) -> None:
     wanted, found = (
         {name: tensor.shape for name, tensor in side.items()} for side in (needed(learner), weights)
     )
@@ -126,18 +120,17 @@ def _put(weights: dict[str, torch.Tensor], learner: nn.Module, source: Path | st
     learner.load_state_dict(weights, strict=False)
 
 
-def provenance(source: Path | str) -> dict[str, Any]:
-    """Where the weights that `source` names come from: recipe, arguments, step, and their file's SHA-256."""
-    file = model_file(source)
-    _, metadata = read_model(file)
-    content = (file / MODEL if file.is_dir() else file).read_bytes()
-    return {
+def weights_and_origin(source: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The weights that `source` names, and where they come from: recipe, arguments, step, and their file's SHA-256."""
+    weights, metadata, digest = read_model_with_sum(model_file(source))
+    origin = {
         "source": str(source),
         "recipe": metadata["recipe"],
         "arguments": json.loads(metadata["arguments"]),
         "step": int(metadata["step"]),
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": digest,
     }
+    return weights, origin
 
 
 def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> None:
@@ -183,7 +176,7 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: 
 
 
 def _began(origin: dict[str, Any] | None) -> str:
-    """The line of a run that began from other weights, as `provenance` told of them."""
+    """The line of a run that began from other weights, as `weights_and_origin` told of them."""
     if origin is None:
         return ""
     source, recipe, step = origin["source"], short_name(origin["recipe"]), origin["step"]

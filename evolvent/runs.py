@@ -14,6 +14,7 @@ process at a time holds the folder. Nothing in it depends on where it lies.
 
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -68,7 +69,7 @@ class Run:
     ) -> "Run":
         """Start a run in the folder `out`, which must be new or empty (ValueError otherwise).
 
-        init_from: where the weights that it begins from come from (`pretrained.provenance`); None for drawn ones.
+        init_from: where its first weights come from (`pretrained.weights_and_origin`); None for drawn ones.
         """
         path = Path(out)
         if path.exists() and not path.is_dir():
@@ -264,14 +265,21 @@ def _is_odd(origin: Any) -> bool:
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Weights and metadata of a model.safetensors, or of the one in a run folder."""
+    weights, metadata, _ = read_model_with_sum(path)
+    return weights, metadata
+
+
+def read_model_with_sum(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
+    """The same and the SHA-256 of the file, which is read once."""
     file = path / MODEL if path.is_dir() else path
     if not file.is_file():
         reason = (
             "the run has saved no model yet" if (path / "run.json").is_file() else "there is no such file"
         )
         raise ValueError(f"{file} holds no weights: {reason}")
+    content = file.read_bytes()
     try:
-        weights, metadata = unpack_weights(file.read_bytes())
+        weights, metadata = unpack_weights(content)
     except ValueError as error:
         raise ValueError(f"{file} {error}") from error
     if not {"recipe", "arguments", "step"} <= metadata.keys():
@@ -283,7 +291,7 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             odd = True
         if odd:
             raise ValueError(f"{file} was not written by evolvent: its header has an odd entry for {name}")
-    return weights, metadata
+    return weights, metadata, hashlib.sha256(content).hexdigest()
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

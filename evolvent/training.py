@@ -21,7 +21,7 @@ from rich.console import Console
 from evolvent.drawing import Device, settle_device
 from evolvent.guard import Guard
 from evolvent.options import Parser, parse
-from evolvent.pretrained import load_weights, provenance
+from evolvent.pretrained import load_weights, weights_and_origin
 from evolvent.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
@@ -40,16 +40,18 @@ class Origin(NamedTuple):
 
     record: dict[str, Any] | None = None
     """run.json of the run to go on with."""
-    weights: dict[str, Any] | None = None
-    """Where the weights to begin from come from, as run.json keeps it."""
+    weights: dict[str, torch.Tensor] | None = None
+    """To begin from."""
+    init_from: dict[str, Any] | None = None
+    """Where they come from, as run.json keeps it."""
 
     def recipe(self) -> str:
-        made = self.record or self.weights
+        made = self.record or self.init_from
         return made["recipe"] if made else DEFAULT_RECIPE
 
     def arguments(self) -> dict[str, Any]:
         """Those that the run, or the weights, were made with."""
-        made = self.record or self.weights
+        made = self.record or self.init_from
         return made["arguments"] if made else {}
 
 
@@ -76,8 +78,9 @@ def train(words: list[str]) -> int:
         "device": settle_device(values.device or (record["device"] if record else "auto")),
     }
     if record is None:
-        facts["init_from"] = origin.weights
-        trainer = _trainer(recipe, facts, values.guard)
+        facts["init_from"] = origin.init_from
+        trainer = _trainer(recipe, facts, values.guard, origin.weights)
+        del origin  # the weights, which the learner has now
         return _start(trainer, values.out, facts, values.max_minutes)
     guard = record.get("guard") is not None if values.guard is None else values.guard
     _refuse_changes(record, facts, recipe)
@@ -125,11 +128,16 @@ def _taken(take: Callable[[], Run]) -> Run:
     return held[0] if held else Shadow(path, record)
 
 
-def _trainer(recipe: RecipeFunction, facts: dict[str, Any], guard: bool | None) -> Trainer:
+def _trainer(
+    recipe: RecipeFunction,
+    facts: dict[str, Any],
+    guard: bool | None,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> Trainer:
     """The recipe's trainer; with guard True or False in place of what its schedule says."""
     experiment = build(recipe, facts["arguments"], seed=facts["seed"])
-    if weights := facts.get("init_from"):
-        load_weights(experiment.learner, weights["source"])
+    if weights is not None:
+        load_weights(experiment.learner, weights, facts["init_from"]["source"])
     data, schedule = experiment.data(), experiment.schedule
     if guard is not None:
         schedule = replace(schedule, guard=(schedule.guard or Guard()) if guard else None)
@@ -207,7 +215,7 @@ def _origin(words: list[str]) -> Origin:
         return Origin()
     if not known.init_from.strip():
         raise ValueError("--init-from is empty: name weights to begin from, or leave it out")
-    return Origin(weights=provenance(known.init_from))
+    return Origin(None, *weights_and_origin(known.init_from))
 
 
 def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: RecipeFunction) -> None:

@@ -4,13 +4,14 @@ import hashlib
 import json
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from evolvent.cli import main
-from evolvent.pretrained import from_pretrained, model_file, provenance, save_pretrained, shipped
+from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped, weights_and_origin
 from evolvent.runs import MODEL, Run, read_model, read_record
 from evolvent.sealed import unpack_state
 
@@ -81,6 +82,14 @@ def test_training_begins_from_weights_with_the_options_they_were_made_with(run, 
     assert origin["sha256"] == hashlib.sha256((run / MODEL).read_bytes()).hexdigest()
 
 
+def test_the_weights_that_training_begins_from_are_read_once(run, tmp_path, monkeypatch):
+    """Else another file may lie there when run.json is told of its recipe, its sum or its weights."""
+    read, plain = [], Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or plain(path))
+    begin(tmp_path / "next", "--init-from", str(run))
+    assert read.count(run / MODEL) == 1
+
+
 def test_a_model_card_says_which_weights_a_run_began_from_where_it_did(run, tmp_path):
     begin(tmp_path / "next", "--init-from", str(run))
     cards = []
@@ -123,7 +132,7 @@ def test_a_run_that_began_from_weights_goes_on_without_them(run, tmp_path):
 def test_a_run_that_was_killed_before_its_first_checkpoint_does_not_begin_from_drawn_weights(
     run, tmp_path, capsys
 ):
-    origin = provenance(run)
+    _, origin = weights_and_origin(run)
     facts = {name: origin[name] for name in ("recipe", "arguments")}
     Run.create(tmp_path / "killed", **facts, init_from=origin).close()
     assert main(["train", "--resume", "--out", str(tmp_path / "killed"), "--threads", "1"]) == 2
