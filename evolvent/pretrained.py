@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from evolvent.files import check_new_folder, folder_whole, write_whole
-from evolvent.recipes.find import build, find, short_name
+from evolvent.recipes.find import build, find, full_reference, portable, short_name
 from evolvent.runs import MODEL, newest_scores, read_model, read_model_with_sum, read_record, read_scores
 from evolvent.sampling import draw, needed
 from evolvent.sealed import pack_weights
@@ -34,9 +34,9 @@ license: mit
 tags: [energy-based-model, image-generation]
 ---
 
-# {recipe}, step {step}
+# {title}, step {step}
 
-An energy-based generative ConvNet, p(x) ∝ exp(f(x)) q(x), trained by `evolvent train {recipe}`.
+An energy-based generative ConvNet, p(x) ∝ exp(f(x)) q(x), trained by `evolvent train {recipe}`.{own}
 
 ```console
 $ evolvent sample {name} --num 64 --out samples.png
@@ -52,6 +52,8 @@ $ evolvent sample {name} --num 64 --out samples.png
 
 {scores}
 """
+
+OWN_FILE = "\n`{file}` is the author's own file: it must lie in the folder where the commands are given."
 
 
 def shipped() -> list[str]:
@@ -125,7 +127,7 @@ def weights_and_origin(source: Path | str) -> tuple[dict[str, torch.Tensor], dic
     weights, metadata, digest = read_model_with_sum(model_file(source))
     origin = {
         "source": str(source),
-        "recipe": metadata["recipe"],
+        "recipe": full_reference(metadata["recipe"]),
         "arguments": json.loads(metadata["arguments"]),
         "step": int(metadata["step"]),
         "sha256": digest,
@@ -144,6 +146,7 @@ def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> N
             name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
         }
         _check_range(weights)
+    metadata["recipe"] = portable(metadata["recipe"])
     with folder_whole(out) as folder:
         write_whole(folder / MODEL, pack_weights(weights, metadata))
         write_whole(folder / "README.md", _card(run, record, metadata, name=out.name, half=half))
@@ -160,8 +163,11 @@ def _check_range(weights: dict[str, torch.Tensor]) -> None:
 def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: str, half: bool) -> str:
     machine = record.get("machine", {})
     scores = [line for line in read_scores(run / "scores.jsonl") if line["step"] == int(metadata["step"])]
+    recipe = metadata["recipe"]
     return CARD.format(
-        recipe=short_name(record["recipe"]),
+        title=short_name(recipe),
+        recipe=recipe,
+        own=OWN_FILE.format(file=recipe.rpartition(":")[0]) if ":" in recipe else "",
         name=name,
         step=metadata["step"],
         arguments=json.dumps(record["arguments"]),

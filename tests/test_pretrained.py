@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hostile import make_run
 
 from evolvent.cli import main
 from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped, weights_and_origin
@@ -49,6 +50,26 @@ def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
     assert "evolvent sample mine" in card
     assert '"width": 4' in card
     assert "None yet" in card
+
+
+def test_a_recipe_of_ones_own_travels_by_its_files_name_and_is_found_where_the_file_lies(
+    tmp_path, monkeypatch, capsys
+):
+    own, theirs = tmp_path / "own", tmp_path / "theirs"
+    own.mkdir()
+    save_pretrained(make_run(own, "points"), theirs / "model")
+    card = (theirs / "model" / "README.md").read_text()
+    assert "`evolvent train my.py:points`.\n`my.py` is the author's own file" in card
+    assert "# points, step 3" in card and str(own) not in card
+    assert str(own).encode() not in (theirs / "model" / MODEL).read_bytes()
+    (own / "my.py").rename(theirs / "my.py")
+    monkeypatch.chdir(theirs)
+    assert main(["sample", "model", "--num", "4", "--out", "points.png"]) == 0
+    assert main(["train", "--init-from", "model", "--out", "next"]) == 0
+    assert read_record(theirs / "next")["recipe"] == f"{theirs / 'my.py'}:points"
+    monkeypatch.chdir(own)
+    assert main(["sample", str(theirs / "model"), "--num", "4", "--out", "points.png"]) == 2
+    assert "the file my.py does not exist" in capsys.readouterr().err
 
 
 def test_a_model_card_holds_the_newest_score_of_each_measure_of_its_own_step(run, tmp_path):

@@ -33,6 +33,12 @@ def full_reference(reference: str) -> str:
     return f"{Path(file).resolve()}:{name}" if colon else reference
 
 
+def portable(reference: str) -> str:
+    """The reference for others, who have a file of one's own elsewhere: a file by its own name alone."""
+    file, colon, name = reference.rpartition(":")
+    return f"{Path(file).name}{colon}{name}"
+
+
 def short_name(reference: str) -> str:
     """The recipe's own name, without the file it lies in."""
     return reference.rpartition(":")[2]
