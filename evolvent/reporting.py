@@ -9,13 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rich.console import Console
+
 from evolvent import pictures
 from evolvent.files import check_place
 from evolvent.recipes.find import short_name
 from evolvent.runs import newest_scores, read_log, read_record, read_scores
-from evolvent.terminal import open_console, table
+from evolvent.terminal import WHOLE, open_console, table
 
 PICTURE = "report.png"
+COLUMN = 13
+"""Letters that a column of a table needs to be read, with its edge: "separation" is not folded."""
 
 
 class Past(NamedTuple):
@@ -50,12 +54,21 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
         raise ValueError(f"{', '.join(pasts)}: no vital sign was logged, so there is none to draw")
     pictures.save_image(pictures.curves({name: past.lines for name, past in pasts.items()}, signs), place)
     console, heads = open_console(), [*pasts]
-    console.print(table("runs", ("what", *heads), rows_of([*pasts.values()], signs)))
+    _show(console, "runs", ("what", *heads), rows_of([*pasts.values()], signs))
     if scores := score_rows([*pasts.values()]):
-        console.print(
-            table("scores", ("measure", "samples", "reference", "protocol", *heads, "real"), scores)
-        )
+        _show(console, "scores", ("measure", "samples", "reference", "protocol", *heads, "real"), scores)
     print(f"curves:  {place}")
+
+
+def _show(console: Console, title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+    """A column a run; where so many have no room, a row a run, in as many tables as their columns take."""
+    if len(heads) * COLUMN <= console.width:
+        console.print(table(title, heads, rows))
+        return
+    num = max(1, (console.width - 4 - min(WHOLE, max(map(len, heads)))) // COLUMN)
+    for i in range(0, len(rows), num):
+        part = [heads, *rows[i : i + num]]
+        console.print(table(title, [column[0] for column in part], [*zip(*part, strict=True)][1:]))
 
 
 def past_of(path: Path) -> Past:

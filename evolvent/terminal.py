@@ -18,6 +18,9 @@ from evolvent.session import Watcher
 VITAL = {"energy_gap": "gap", "force_norm": "force", "energy_drop": "drop"}
 """The vital signs on the bar, and their short names."""
 
+WHOLE = 40
+"""Letters of the first column of a table that are not folded; where one of its cells has more, it may be."""
+
 
 class Lines(Watcher):
     """One line of text a log line, for files and pipes."""
@@ -142,8 +145,10 @@ def counted(chunks: Iterable, total: int, console: Console) -> Iterable:
 def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
     """A table of text: no word of it, such as a folder's name or a line of a file, is markup or steers the terminal."""
     made = Table(title=Text(printable(title)), title_justify="left")
+    rows = [*rows]
+    whole = all(len(row[0]) <= WHOLE for row in rows)
     for i, head in enumerate(heads):
-        made.add_column(Text(printable(head)), no_wrap=i == 0, overflow="fold")
+        made.add_column(Text(printable(head)), no_wrap=whole and i == 0, overflow="fold")
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
     return made

@@ -4,10 +4,11 @@ import json
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
-from evolvent import pictures
+from evolvent import pictures, reporting
 from evolvent.cli import main
-from evolvent.terminal import printable
+from evolvent.terminal import WHOLE, printable
 
 SCORE = {
     "step": 2,
@@ -105,6 +106,22 @@ def test_runs_that_began_from_other_weights_are_told_apart(place, capsys):
 def test_a_pipe_folds_no_cell_of_many_runs(place, capsys):
     runs = [write(place / f"cifar10-amortized-{i}", augment="adaptive", tau=i) for i in range(20)]
     assert ("--tau", *map(str, range(20))) in told(capsys, *runs)
+
+
+@pytest.mark.parametrize("name", ["cifar10-amortized", "a-name-of-more-than-forty-letters" * 3])
+def test_many_runs_on_a_narrow_terminal_have_rows_and_no_number_is_folded(place, capsys, monkeypatch, name):
+    log = [{"step": 2, "seconds": 2.5} | {f"sign_{j}": -1.25e-10 for j in range(9)}]
+    scores = [{"value": 1.25e-5, "asked": "--dynamics hidden,image --num-steps 100"}]
+    runs = [write(place / f"{name}-{i:02}", log=log, tau=i, scores=scores) for i in range(12)]
+    monkeypatch.setattr(reporting, "open_console", lambda: Console(width=80))
+    rows = told(capsys, *runs)
+    cells = [cell for row in rows for cell in row]
+    assert [cells.count(cell) for cell in ("finished", "-1.25e-10", "1.25e-05")] == [12, 9 * 12, 12]
+    if len(name) < WHOLE:
+        assert (f"{name}-07", "digits", "finished", "7", "2") in rows
+        assert ("real", "4") in rows
+    else:
+        assert any(cell.endswith("-07") for cell in cells)
 
 
 def test_a_name_is_no_markup_no_formula_and_no_order_to_the_terminal(place, capsys):
