@@ -6,6 +6,7 @@ kind of point, add a function beside `grid` and `plane` and a line to `picture`.
 
 import io
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -148,7 +149,8 @@ def _draw_curve(axes, lines: Sequence[Mapping[str, float]], key: str, number: in
 
 def _verbatim(name: str) -> str:
     """A name that is shown as it is: to matplotlib two dollars hold a formula, and a leading _ leaves it out."""
-    return " " * name.startswith("_") + name.replace("$", r"\$")
+    plain = name.encode(errors="backslashreplace").decode()  # a folder's name need not be Unicode
+    return " " * plain.startswith("_") + plain.replace("$", r"\$")
 
 
 def _draw_levels(axes, energy: Callable[[Points], PerPoint], reach: float) -> None:
@@ -184,6 +186,9 @@ def _figure(num_panels: int, *, width: float, height: float):
 
 def _render(figure) -> Image.Image:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        # A name may have letters that the font lacks, which are boxes then.
+        warnings.filterwarnings("ignore", message="Glyph |Matplotlib currently does not support")
+        figure.savefig(buffer, format="png")
     buffer.seek(0)
     return Image.open(buffer).convert("RGB")

@@ -124,6 +124,12 @@ def test_many_runs_on_a_narrow_terminal_have_rows_and_no_number_is_folded(place,
         assert any(cell.endswith("-07") for cell in cells)
 
 
+def test_letters_that_no_font_has_are_boxes_and_no_warning():
+    names = "🎲", "שלום", "a\tb", "no UTF-8: \udcff"
+    image = pictures.curves({name: [{"step": 1, "gap": 1.0}] for name in names}, ["gap"])
+    assert image.width > 400  # and a warning is an error here
+
+
 def test_a_name_is_no_markup_no_formula_and_no_order_to_the_terminal(place, capsys):
     runs = [write(place / name) for name in ("[bold]", "_x", "$\\frac{$")]
     assert main(["report", *runs]) == 0
