@@ -11,12 +11,29 @@ report, ablation.md with its pictures, is written anew whenever a cell is done. 
 compared; --cells takes some of them. A cell that diverges is reported so and not repaired.
 """
 
+# ruff: noqa: E402 (Ctrl-C is heard before what takes seconds to import)
+
+import os
+import signal
+import sys
+from types import FrameType
+
+INTERRUPTED = "interrupted; the same command goes on from the last checkpoints"
+
+
+def leave(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C while Python still imports, for seconds: nothing has begun that would have to be put away."""
+    os.write(2, f"ablation.py: {INTERRUPTED}\n".encode())
+    os._exit(128 + number)
+
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    signal.signal(signal.SIGINT, leave)
+
 import argparse
 import json
 import math
 import multiprocessing
-import signal
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -151,6 +168,8 @@ def settle(arguments: argparse.Namespace) -> str | None:
 
 def main() -> int:
     begun, arguments, code = time.time(), parsed(), 2
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         arguments.out.mkdir(parents=True, exist_ok=True)
         with hold(arguments.out):
@@ -160,7 +179,7 @@ def main() -> int:
     except (OSError, ValueError) as error:
         fault = str(error)
     except KeyboardInterrupt:
-        fault, code = "interrupted; the same command goes on from the last checkpoints", 128 + signal.SIGINT
+        fault, code = INTERRUPTED, 128 + signal.SIGINT
     print(f"ablation.py: {fault}", file=sys.stderr)
     return code
 

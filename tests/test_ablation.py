@@ -164,29 +164,45 @@ def test_a_folder_is_gone_on_with_as_it_was_begun_and_by_one_call_at_a_time(
     assert ablation.each_once("0,1,0", int) == [0, 1]
 
 
-def test_ctrl_c_is_one_sentence_and_leaves_nobody_at_work(data, tmp_path):
-    """While the workers still import: none of them says a word, and the pipe closes when the last has gone."""
-    out = tmp_path / "out"
-    words = ["--size", "16", "--num", "20", "--num-reference", "20", "--workers", "2", "--data"]
-    line = [sys.executable, ablation.__file__, *words, data, "--out", str(out)]
+def after_ctrl_c(line, file, seconds=0.0, **more):
+    """The exit code and what is said where Ctrl-C is pressed so long after a file has appeared."""
     ours = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a job in the background would inherit deafness
     try:
-        command = subprocess.Popen(line, start_new_session=True, stderr=subprocess.PIPE, text=True)
+        command = subprocess.Popen(line, start_new_session=True, stderr=subprocess.PIPE, text=True, **more)
     finally:
         signal.signal(signal.SIGINT, ours)
     try:
-        while not (out / "settings.json").exists() and command.poll() is None:
+        while not file.exists() and command.poll() is None:
             time.sleep(0.01)
-        time.sleep(1)
+        time.sleep(seconds)
         os.killpg(command.pid, signal.SIGINT)
         said = command.communicate(timeout=60)[1]
     finally:
         if command.poll() is None:
             os.killpg(command.pid, signal.SIGKILL)
-    assert said == "ablation.py: interrupted; the same command goes on from the last checkpoints\n"
-    assert command.returncode == 130
+    return command.returncode, said
+
+
+INTERRUPTED = 130, "ablation.py: interrupted; the same command goes on from the last checkpoints\n"
+
+
+def test_ctrl_c_is_one_sentence_and_leaves_nobody_at_work(data, tmp_path):
+    """While the workers still import: none of them says a word, and the pipe closes when the last has gone."""
+    out = tmp_path / "out"
+    words = ["--size", "16", "--num", "20", "--num-reference", "20", "--workers", "2", "--data"]
+    line = [sys.executable, ablation.__file__, *words, data, "--out", str(out)]
+    assert after_ctrl_c(line, out / "settings.json", seconds=1) == INTERRUPTED
+
+
+def test_ctrl_c_is_one_sentence_while_it_imports(tmp_path):
+    (tmp_path / "torch.py").write_text(
+        "import pathlib, time\npathlib.Path(__file__).with_name('imports').touch()\ntime.sleep(60)\n"
+    )
+    line = [sys.executable, ablation.__file__]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    assert after_ctrl_c(line, tmp_path / "imports", env=environment) == INTERRUPTED
 
 
 def test_grey_images_are_compared_in_colour(small, tmp_path):
