@@ -134,9 +134,11 @@ class Annealed(nn.Module):
 
     def __init__(self, flow: JKO, *, end: float, num_updates: int) -> None:
         super().__init__()
-        if not (flow.tau > 0 and 0 < end < math.inf):
+        least, most = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+        if not (flow.tau > 0 and all(least <= number <= most for number in (flow.tau, end, end / flow.tau))):
             raise ValueError(
-                f"tau goes by factors, from above 0 to above 0, and not from {flow.tau} to {end}"
+                f"tau goes by factors, and not from {flow.tau} to {end}: both and the factor between them must lie"
+                f" between {least:.2g} and {most:.2g}, as float32 holds them"
             )
         if num_updates < 1:
             raise ValueError(f"tau reaches its end within at least 1 update, not {num_updates}")

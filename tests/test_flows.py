@@ -159,7 +159,22 @@ def test_an_annealed_tau_goes_by_equal_factors_and_stays_at_its_end(scene):
         assert annealed.kinetic == fixed.kinetic
 
 
-@pytest.mark.parametrize(("tau", "end"), [(0.0, 0.1), (0.1, 0.0), (0.1, float("inf")), (0.1, float("nan"))])
+@pytest.mark.parametrize(
+    ("tau", "end"),
+    [
+        (0.0, 0.1),
+        (0.1, 0.0),
+        (0.1, float("inf")),
+        (0.1, float("nan")),
+        (0.1, 1e-50),  # 0 as a float32
+        (0.1, 1e-38),  # a float32 with fewer digits
+        (1e-50, 0.1),
+        (0.1, 1e39),
+        (1e39, 0.1),
+        (1e30, 1e-30),  # the factor between them
+        (1e-30, 1e30),
+    ],
+)
 def test_a_tau_that_no_factor_leads_to_is_refused(tau, end):
     with pytest.raises(ValueError, match="tau goes by factors"):
         Annealed(JKO(tau=tau), end=end, num_updates=4)

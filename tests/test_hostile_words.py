@@ -122,6 +122,7 @@ TRAIN = {
     "train toy-ring-gcn --chain-steps 0": "a chain needs at least 1 step, and a whole number of them,",
     "train toy-ring-gcn --num-slots 0": "the bank needs at least 1 slot, not 0",
     "train digits-gcn --labels --num-slots 0": "the bank needs at least 1 slot, not 0",
+    "train cifar10-ggcn --tau-end 1e-50": "tau goes by factors, and not from 0.04 to 1e-50",
     "train cifar10-wgcn --labels --num-classes 0": "num_classes must be at least 1, not 0",
     "train toy-ring --lr -0": "a learning rate must be above 0 and finite, not 0.0",
     "train images": "--data is missing (`evolvent train images --help` says what it is)",
