@@ -15,6 +15,7 @@ from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.joining import take_gpu
 from evolvent.leading import Ask, led
+from evolvent.machine import Precision
 from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
 from evolvent.sampling import check_counts, choose_stages, draw_chunk, num_at_once
@@ -36,6 +37,7 @@ class Sampling:
         temperature: of every stage, in place of the recipe's.
         beta: weight of the learned energy in hidden space, in place of the recipe's.
         batch_size: drawn at once, in place of the recipe's (64 images on a CPU); bitwise equal samples need equal ones.
+        precision: of the nets, in place of what they were trained in; bfloat16 only where the device computes it.
     """
 
     seed: int = 0
@@ -45,6 +47,7 @@ class Sampling:
     temperature: float | None = None
     beta: float | None = None
     batch_size: int | None = None
+    precision: Precision | None = None
 
     def stages(self, offered: Mapping[str, Dynamics]) -> dict[str, Dynamics]:
         """Those to run, of those that a learner offers."""
@@ -103,7 +106,7 @@ def draw_into(
     def chunk(first: int) -> Tensor:
         points = draw_chunk(
             learner, first, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
-            classes=classes,
+            classes=classes, precision=sampling.precision or saved.experiment.schedule.precision,
         )  # fmt: skip
         return as_seen(points[: num - first])
 

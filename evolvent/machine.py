@@ -1,8 +1,12 @@
 """What a process asks of the machine that it runs on, once, at its start."""
 
 import ctypes
+from typing import Literal
 
 import torch
+
+Precision = Literal["float32", "bfloat16"]
+"""Of the nets' forward passes; particles and weights are float32 in either."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """As in glibc's malloc.h."""
@@ -44,3 +48,10 @@ def computes_bfloat16(device: torch.device) -> bool:
     Other CPUs emulate it, slower than float32.
     """
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+
+
+def autocast(precision: Precision, device: torch.device | str) -> torch.autocast:
+    """The context in which nets compute in `precision`: bfloat16 only where the device has instructions for it."""
+    device = torch.device(device)
+    bfloat16 = precision == "bfloat16" and computes_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)

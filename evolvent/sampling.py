@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evolvent.dynamics import Dynamics, Langevin
+from evolvent.machine import Precision, autocast
 from evolvent.noise import ImageNoise
 from evolvent.shapes import Points
 
@@ -30,15 +31,18 @@ def draw(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     classes: Sequence[int] | None = None,
+    precision: Precision = "float32",
 ) -> Points:
-    """`num` points on the CPU. Bitwise the same for the same seed and batch size, whatever `num`.
+    """`num` points on the CPU. Bitwise the same for the same seed, batch size and precision, whatever `num`.
 
     stages: the dynamics to run, by name; None for the learner's own, {} for births alone.
     classes: those to take turns, None for all that the learner knows; ValueError for one that it does not.
+    precision: of the nets' forward passes, as `Schedule` has it.
     """
     check_counts(num, batch_size)
     told = {"seed": seed, "stages": stages, "batch_size": batch_size, "device": device, "classes": classes}
-    return torch.cat([draw_chunk(learner, first, **told) for first in range(0, num, batch_size)])[:num]
+    firsts = range(0, num, batch_size)
+    return torch.cat([draw_chunk(learner, first, **told, precision=precision) for first in firsts])[:num]
 
 
 def draw_chunk(
@@ -50,12 +54,13 @@ def draw_chunk(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     classes: Sequence[int] | None = None,
+    precision: Precision = "float32",
 ) -> Points:
     """The `batch_size` points from number `first` on, a multiple of it; so many at once are drawn anyway."""
     noise, chosen = ImageNoise(seed, first, batch_size, device), None if stages is None else dict(stages)
     turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
     labels = [turns[noise.images[:, 0] % len(turns)]] if len(turns) else []
-    with torch.no_grad():
+    with torch.no_grad(), autocast(precision, device):
         return learner.sample(batch_size, noise, chosen, *labels).cpu()
 
 

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,11 +23,9 @@ from torch import nn
 from evolvent.adam import FusedAdam
 from evolvent.guard import Guard
 from evolvent.learners.update import Update
-from evolvent.machine import computes_bfloat16
+from evolvent.machine import Precision, autocast
 from evolvent.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.signs import Signs
-
-Precision = Literal["float32", "bfloat16"]
 
 Source = nn.Module
 """Data: `draw(num) -> Points` on the module's device, and `event_shape`."""
@@ -189,8 +187,7 @@ class Trainer:
     def _draw_and_differentiate(self) -> Update:
         """Draw data, ask the learner, leave the gradient of every loss in the submodule that it names."""
         self.learner.zero_grad()
-        bfloat16 = self.schedule.precision == "bfloat16" and computes_bfloat16(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16), self.ranks.sharing():
+        with autocast(self.schedule.precision, self.device), self.ranks.sharing():
             update = self.learner(self.ranks.rows(self.data.draw(self.schedule.batch_size)))
         norms = {}
         for name, loss in update.losses.items():

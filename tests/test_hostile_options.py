@@ -14,7 +14,7 @@ IMPOSSIBLE = {
     "whole": ("", " ", "nan", "inf", "1e400", "2.5", "many", "٣x", "[1]", "null,", "0x", LONG),
     "number": ("", " ", "nan", "-nan", "inf", "ten", "1,5", "1e", "[1.0]", "½", "1+1j", LONG),
     "truth": ("", " ", "2", "-1", "yess", "[true]", "ja", "nan", LONG),
-    "device": ("", "CUDA", "gpu", "cuda:0", "cpu,cuda", "mps", LONG),
+    "choice": ("", "float16", "CUDA", "gpu", "cuda:0", "cpu,cuda", "mps", LONG),
     "text": ("", " ", "\t"),
 }
 """By what an option takes. Text can be anything; a command's may not be blank."""
@@ -24,13 +24,13 @@ KINDS = {
     "float": "number",
     "bool": "truth",
     "str": "text",
-    "Device": "device",
-    "Literal": "device",
+    "Device": "choice",
+    "Literal": "choice",
 }
 OF_EVERY_RUN = {
     "max_minutes": "number",
     "guard": "truth",
-    "device": "device",
+    "device": "choice",
     "seed": "whole",
     "threads": "whole",
 }
@@ -38,7 +38,7 @@ OF_EVERY_RUN = {
 
 def kind_of(annotation):
     """What a keyword takes."""
-    name = str(annotation).replace("typing.", "").replace("<class '", "").split("[")[0]
+    name = str(annotation).replace("typing.", "").replace("Optional[", "").replace("<class '", "").split("[")[0]
     return KINDS[name.split(" |")[0].rstrip("'>")]
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from evolvent.drawing import Sampling
+from evolvent.data.toys import Ring
+from evolvent.drawing import Sampling, draw_into
 from evolvent.dynamics import MALA, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import KL
@@ -12,8 +13,10 @@ from evolvent.learners.amortized import Adversarial
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.particles import Fresh
+from evolvent.pretrained import Saved
 from evolvent.reference import Gaussian
 from evolvent.sampling import choose_stages, draw, num_at_once
+from evolvent.trainer import Experiment, Schedule
 
 HIDDEN, IMAGE = Langevin(0.05, 50, final_step_size=0.01), MALA(0.1, 5)
 OFFERED = {"hidden": HIDDEN, "image": IMAGE}
@@ -73,6 +76,58 @@ def test_a_stage_that_the_recipe_left_out_can_be_added_with_its_numbers():
     assert added == {"hidden": Langevin(0.1, 3, temperature=0.5)}
     with pytest.raises(ValueError, match=r'"hidden" is not among the stages .* \(image\)'):
         choose_stages({"image": IMAGE}, "hidden")
+
+
+class Listening(nn.Module):
+    """The score f(x) = ⟨w, x⟩, which keeps the precisions that its layer computed in."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.heard = nn.Linear(2, 1), set()
+
+    def forward(self, x):
+        score = self.layer(x)
+        self.heard.add(score.dtype)
+        return score.flatten()
+
+
+def heard_by(draws):
+    """The precisions in which the net computes while draws(learner) draws, and the points."""
+    torch.manual_seed(0)
+    net = Listening()
+    energy = Energy(net, Gaussian((2,)))
+    points = draws(GCN(energy, Fresh(energy.reference), Langevin(0.1, 3)))
+    return net.heard, points
+
+
+def test_nets_compute_in_bfloat16_where_it_is_asked_for_and_points_stay_float32(monkeypatch):
+    monkeypatch.setattr("evolvent.machine.computes_bfloat16", lambda device: True)
+    exact, points = heard_by(lambda model: draw(model, 8))
+    rounded, near = heard_by(lambda model: draw(model, 8, precision="bfloat16"))
+    assert (exact, rounded) == ({torch.float32}, {torch.bfloat16})
+    assert points.dtype == near.dtype == torch.float32
+    moved = 3 * 0.1 * 2**-8  # three steps of 0.1; a force below 1, to 8 bits
+    assert (points - near).abs().max() < moved + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("trained_in", "asked", "computed_in"),
+    [
+        ("bfloat16", None, torch.bfloat16),
+        ("bfloat16", "float32", torch.float32),
+        ("float32", "bfloat16", torch.bfloat16),
+    ],
+)
+def test_a_model_is_drawn_from_in_the_precision_it_was_trained_in_unless_another_is_asked_for(
+    trained_in, asked, computed_in, monkeypatch
+):
+    monkeypatch.setattr("evolvent.machine.computes_bfloat16", lambda device: True)
+
+    def draws(model):
+        experiment = Experiment(model, Ring, Schedule(1, 1, {}, precision=trained_in))
+        draw_into(list, Saved(model, experiment, "model", 0, "cpu"), 8, Sampling(precision=asked))
+
+    assert heard_by(draws)[0] == {computed_in}
 
 
 class Along(nn.Module):

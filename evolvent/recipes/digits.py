@@ -18,6 +18,7 @@ from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
+from evolvent.machine import Precision
 from evolvent.metrics.scores import judge_images
 from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
@@ -25,7 +26,7 @@ from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Experiment, Precision, Schedule
+from evolvent.trainer import Adam, Experiment, Schedule
 
 SIZE = 32
 NUM_HELD_OUT = 1000

@@ -10,13 +10,14 @@ from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
+from evolvent.machine import Precision
 from evolvent.metrics.scores import MIN_IMAGES, judge_images
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
 from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Experiment, Precision, Schedule
+from evolvent.trainer import Adam, Experiment, Schedule
 
 
 @recipe(shows="amortised GGCN on your own folder of pictures or array", minutes=10)
