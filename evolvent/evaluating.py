@@ -32,7 +32,7 @@ from evolvent.metrics.gauges import (
 )
 from evolvent.metrics.inception import Inception
 from evolvent.metrics.memory import nearest
-from evolvent.metrics.scores import Score, judge_images, judge_points, shuffled
+from evolvent.metrics.scores import Score, judge_images, judge_points, shuffled, told_floor
 from evolvent.pretrained import Saved, from_pretrained
 from evolvent.ranks import here
 from evolvent.recipes.find import function_in, short_name
@@ -235,15 +235,18 @@ def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> 
     if isinstance(case.given.others, Tensor) and len(case.given.others) < len(case.samples):
         n = len(case.given.others)
         print(
-            f"no floor: {n} other real images cannot stand in for {len(case.samples)} samples; --num {n} has one"
+            f"floor: of all {n} other real images, as they are fewer than {len(case.samples)} samples; --num {n} has"
+            " one of equal counts"
         )
 
 
 def _row(score: Score) -> tuple[str, ...]:
     arrow = "↓" if score.lower_is_better else "↑"
     error = "" if score.error is None else f" ± {score.error:.2g}"
-    floor = "-" if score.floor is None else f"{score.floor:.4g}"
-    counts = str(score.num_samples), str(score.num_reference)
+    counts, floor = (
+        (str(score.num_samples), str(score.num_reference)),
+        told_floor(score.floor, score.num_real),
+    )
     value = f"{score.value:.4g}{error}"
     return f"{score.measure} {arrow}", value, *counts, score.protocol, score.resize or "-", floor
 

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from evolvent.files import check_new_folder, folder_whole, write_whole
+from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import build, find, full_reference, portable, short_name
 from evolvent.runs import MODEL, newest_scores, read_model, read_model_with_sum, read_record, read_scores
 from evolvent.sampling import draw, needed
@@ -194,8 +195,11 @@ def _table(lines: list[dict[str, Any]]) -> str:
     if not lines:
         return ""
     heads = ("measure", "value", "samples", "reference", "against", "drawn with", "protocol", "real data")
-    keys = ("measure", "value", "num_samples", "num_reference", "against", "asked", "protocol", "floor")
-    rows = [[_cell(line.get(key)) for key in keys] for line in newest_scores(lines).values()]
+    keys = ("measure", "value", "num_samples", "num_reference", "against", "asked", "protocol")
+    rows = [
+        [*(_cell(line.get(key)) for key in keys), told_floor(line.get("floor"), line.get("num_real"))]
+        for line in newest_scores(lines).values()
+    ]
     return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
 
 

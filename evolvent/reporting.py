@@ -13,6 +13,7 @@ from rich.console import Console
 
 from evolvent import pictures
 from evolvent.files import check_place
+from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import short_name
 from evolvent.runs import newest_scores, read_log, read_record, read_scores
 from evolvent.terminal import WHOLE, open_console, table
@@ -110,7 +111,8 @@ def score_rows(pasts: Sequence[Past]) -> list[tuple[str, ...]]:
         arrow = "↓" if known["lower_is_better"] else "↑"
         values = (_value(score, past.lines[-1]["step"]) for score, past in zip(found, pasts, strict=True))
         counts = str(num_samples), str(num_reference)
-        rows.append((f"{measure} {arrow}", *counts, _told(*how), *values, _cell(known, "floor")))
+        real = told_floor(known["floor"], known.get("num_real"))
+        rows.append((f"{measure} {arrow}", *counts, _told(*how), *values, real))
     return rows
 
 

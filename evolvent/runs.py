@@ -40,7 +40,7 @@ ORIGIN = {"source": str, "recipe": str, "step": int}
 """And what its init_from must, where there is one."""
 SCORE = {"step": int, "measure": str, "protocol": str, "num_samples": int, "num_reference": int}
 SCORE |= {"value": int | float, "floor": int | float | None, "lower_is_better": bool, "against": str | None}
-SCORE |= {"asked": str | None}
+SCORE |= {"asked": str | None, "num_real": int | None}
 """What a line of scores.jsonl must hold."""
 ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against", "asked")
 """What two scores must share to be compared; asked is what was, of the sampling, in place of the recipe's own."""

@@ -38,7 +38,9 @@ OF_EVERY_RUN = {
 
 def kind_of(annotation):
     """What a keyword takes."""
-    name = str(annotation).replace("typing.", "").replace("Optional[", "").replace("<class '", "").split("[")[0]
+    name = (
+        str(annotation).replace("typing.", "").replace("Optional[", "").replace("<class '", "").split("[")[0]
+    )
     return KINDS[name.split(" |")[0].rstrip("'>")]
 
 

@@ -6,9 +6,9 @@ the samples:
 
     score = measure(samples, held out),      floor = measure(training images, held out),      equal counts
 
-where the training images are a random subset, the same in every call, as many as the samples; where there
-are fewer, there is no floor. Three judges, one a kind of data: `judge_images`, `judge_texture`,
-`judge_points`. To add a measure, add a gauge (`gauges`).
+where the training images are a random subset, the same in every call, as many as the samples, or all where
+there are fewer; the floor then says of how many it is. Three judges, one a kind of data: `judge_images`,
+`judge_texture`, `judge_points`. To add a measure, add a gauge (`gauges`).
 """
 
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class Score:
     """One measured number and all that it takes to compare it with another.
 
     error: its standard error, None where there is no honest one.
-    floor: what real data scores in the samples' place; None where there are too few.
+    floor: what real data scores in the samples' place. num_real: of how many, None for as many as the samples.
     protocol: how the points were seen, the detector and its size, "pixels" or "exact", and what else settles it.
     resize: how the detector brought the pictures to its size.
     """
@@ -68,6 +68,7 @@ class Score:
     floor: float | None
     lower_is_better: bool
     resize: str = ""
+    num_real: int | None = None
 
     def __post_init__(self) -> None:
         for number in (self.value, self.error, self.floor):
@@ -77,7 +78,7 @@ class Score:
     def __str__(self) -> str:
         error = "" if self.error is None else f" ± {self.error:.2g}"
         against = f" against {self.num_reference}" if self.num_reference else ""
-        floor = "" if self.floor is None else f"; real {self.floor:.4g}"
+        floor = "" if self.floor is None else f"; real {told_floor(self.floor, self.num_real)}"
         better = "lower" if self.lower_is_better else "higher"
         resize = f", {self.resize}" if self.resize else ""
         counts = f"{self.num_samples} samples{against}, {self.protocol}{resize}"
@@ -86,6 +87,12 @@ class Score:
     def as_dict(self) -> dict[str, str | float | int | bool | None]:
         """The fields by name, ready for JSON."""
         return asdict(self)
+
+
+def told_floor(floor: float | None, num_real: int | None = None) -> str:
+    """Of a score, and of how many real images it is where those are fewer than the samples."""
+    number = "-" if floor is None else f"{floor:.4g}"
+    return number if num_real is None else f"{number} of {num_real}"
 
 
 @runtime_checkable
@@ -98,11 +105,15 @@ class Toy(Protocol):
 
 
 class Sides(NamedTuple):
-    """The samples, real data in their place and number (None: too few for a floor), and what both are held to."""
+    """The samples, real data in their place and number, or fewer, and what both are held to."""
 
     samples: Tensor
-    real: Tensor | None
+    real: Tensor
     reference: Tensor
+
+    def num_real(self) -> int | None:
+        """As `Score` has it."""
+        return len(self.real) if len(self.real) < len(self.samples) else None
 
 
 def judge_images(
@@ -222,7 +233,7 @@ def _check_pictures(samples: Tensor, held_out: Tensor, train: Tensor) -> None:
 
 
 def _sides(samples: Tensor, held_out: Tensor, train: Tensor) -> Sides:
-    return Sides(samples, train[: len(samples)] if len(train) >= len(samples) else None, held_out)
+    return Sides(samples, train[: len(samples)], held_out)
 
 
 def _points(pixels_uint8: Pixels, device: str | torch.device) -> Tensor:
@@ -254,11 +265,10 @@ def _gauged(gauge_list: Sequence[Gauge], sides: Sides, measures: Sequence[str], 
         if gauge.settings.keys().isdisjoint(measures):
             continue
         values = gauge.compare(sides.samples, sides.reference)
-        nothing = [Estimate(None, None)] * len(values)
-        floors = nothing if sides.real is None else gauge.compare(sides.real, sides.reference)
+        floors, better = gauge.compare(sides.real, sides.reference), gauge.lower_is_better
         for (name, setting), value, floor in zip(gauge.settings.items(), values, floors, strict=True):
             protocol = seen.settled(setting)
-            score = Score(name, *value, *counts, protocol, floor.value, gauge.lower_is_better, seen.resize)
+            score = Score(name, *value, *counts, protocol, floor.value, better, seen.resize, sides.num_real())
             found[name] = [score]
     return found
 
@@ -269,9 +279,9 @@ def _class_score(sides: Sides, seen: Seen, detector: nn.Module) -> Score:
             f"the detector {detector.name} knows no classes: leave {OF_CLASSES} out of the measures"
         )
     value = class_score(detector.logits(sides.samples))
-    floor = None if sides.real is None else class_score(detector.logits(sides.real)).value
-    protocol = seen.settled(f"{NUM_PARTS} parts")
-    return Score(OF_CLASSES, *value, len(sides.samples), 0, protocol, floor, False, seen.resize)
+    floor = class_score(detector.logits(sides.real)).value
+    protocol, how = seen.settled(f"{NUM_PARTS} parts"), (False, seen.resize, sides.num_real())
+    return Score(OF_CLASSES, *value, len(sides.samples), 0, protocol, floor, *how)
 
 
 def _memory(samples: Features, train: Features, held_out: Features, *, seen: Seen) -> list[Score]:

@@ -107,11 +107,14 @@ def test_training_images_as_samples_are_known_to_be_memorised():
     assert scores["memorised-share"].floor < 0.1
 
 
-def test_too_few_real_images_for_the_samples_count_give_no_floor():
-    scores = judge_images(pictures(40), pictures(30, seed=1), pictures(12, seed=2), detector=Corners())
+def test_fewer_real_images_than_samples_give_a_floor_that_says_of_how_many():
+    held_out, train = pictures(30, seed=1), pictures(12, seed=2)
+    scores = judge_images(pictures(40), held_out, train, detector=Corners())
     assert {score.num_samples for score in scores} == {40}
-    assert all((score.floor is None) == ("memori" not in score.measure) for score in scores)
-    assert "real" not in str(scores[0])
+    assert all((score.num_real == 12) == ("memori" not in score.measure) for score in scores)
+    moments = [Moments.of(extract(Corners(), pixels)) for pixels in (train, held_out)]
+    assert scores[0].floor == pytest.approx(frechet_distance(*moments), rel=1e-6)
+    assert f"real {scores[0].floor:.4g} of 12" in str(scores[0])
 
 
 def test_the_data_alone_are_remembered():
