@@ -134,6 +134,8 @@ def test_a_random_part_is_judged_and_a_floor_of_fewer_real_images_is_told(place,
     assert (
         "floor: of all 10 other real images, as they are fewer than 30 samples; --num 10 has one of" in shown
     )
+    assert main([*few, "--measures", "memorisation", "--detector", f"{place}/mine.py:corners"]) == 0
+    assert "floor: of all" not in capsys.readouterr().out, "its floor is of held-out images"
 
 
 def test_data_in_one_part_are_cut_in_half_and_say_so(place, capsys):
