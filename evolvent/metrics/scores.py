@@ -146,9 +146,8 @@ def judge_images(
         seen = see(detector, samples, device=device), known(held_out), known(shuffled(train)[:most])
         found |= _on_features(*seen, detector=detector, measures=measures)
     if not set(measures).isdisjoint(gauges.names(gauges.ON_POINTS)):
-        sides = _sides(
-            *(_points(pixels, device) for pixels in (samples, held_out, shuffled(train)[: len(samples)]))
-        )
+        real = shuffled(train)[: len(samples)]
+        sides = Sides(*(_points(pixels, device) for pixels in (samples, real, held_out)))
         found |= _gauged(gauges.ON_POINTS, sides, measures, Seen("pixels"))
     return [score for name in measures for score in found[name]]
 
@@ -234,10 +233,6 @@ def _check_pictures(samples: Tensor, held_out: Tensor, train: Tensor) -> None:
             raise ValueError(f"samples are {list(samples.shape[1:])} but {who} are {list(pixels.shape[1:])}")
 
 
-def _sides(samples: Tensor, held_out: Tensor, train: Tensor) -> Sides:
-    return Sides(samples, train[: len(samples)], held_out)
-
-
 def _points(pixels_uint8: Pixels, device: str | torch.device) -> Tensor:
     return pixels_uint8.to(device).flatten(1).float() / 127.5 - 1
 
@@ -246,7 +241,8 @@ def _on_features(
     samples: Features, held_out: Features, train: Features, *, detector: nn.Module, measures: Sequence[str]
 ) -> Found:
     """The measures on features of all three sets; train in a random order."""
-    sides, seen = _sides(samples, held_out, train), Seen(detector.name, getattr(detector, "resize", ""))
+    sides = Sides(samples, train[: len(samples)], held_out)
+    seen = Seen(detector.name, getattr(detector, "resize", ""))
     found = _gauged(gauges.ON_FEATURES, sides, measures, seen)
     if OF_CLASSES in measures:
         found[OF_CLASSES] = [_class_score(sides, seen, detector)]
