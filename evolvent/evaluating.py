@@ -232,10 +232,10 @@ def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> 
     open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
     if case.given.note:
         print(case.given.note)
-    if isinstance(case.given.others, Tensor) and len(case.given.others) < len(case.samples):
-        n = len(case.given.others)
+    if few := [score for score in scores if score.num_real is not None]:
+        n = few[0].num_real
         print(
-            f"floor: of all {n} other real images, as they are fewer than {len(case.samples)} samples; --num {n} has"
+            f"floor: of all {n} other real images, as they are fewer than {few[0].num_samples} samples; --num {n} has"
             " one of equal counts"
         )
 
@@ -243,12 +243,9 @@ def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> 
 def _row(score: Score) -> tuple[str, ...]:
     arrow = "↓" if score.lower_is_better else "↑"
     error = "" if score.error is None else f" ± {score.error:.2g}"
-    counts, floor = (
-        (str(score.num_samples), str(score.num_reference)),
-        told_floor(score.floor, score.num_real),
-    )
-    value = f"{score.value:.4g}{error}"
-    return f"{score.measure} {arrow}", value, *counts, score.protocol, score.resize or "-", floor
+    counts = str(score.num_samples), str(score.num_reference)
+    seen, floor = (score.protocol, score.resize or "-"), told_floor(score.floor, score.num_real)
+    return f"{score.measure} {arrow}", f"{score.value:.4g}{error}", *counts, *seen, floor
 
 
 def _neighbours(case: Case, sight: Sight) -> Image.Image:

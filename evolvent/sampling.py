@@ -40,9 +40,9 @@ def draw(
     precision: of the nets' forward passes, as `Schedule` has it.
     """
     check_counts(num, batch_size)
-    told = {"seed": seed, "stages": stages, "batch_size": batch_size, "device": device, "classes": classes}
+    how = {"seed": seed, "stages": stages, "device": device, "classes": classes, "precision": precision}
     firsts = range(0, num, batch_size)
-    return torch.cat([draw_chunk(learner, first, **told, precision=precision) for first in firsts])[:num]
+    return torch.cat([draw_chunk(learner, first, batch_size=batch_size, **how) for first in firsts])[:num]
 
 
 def draw_chunk(

@@ -215,7 +215,8 @@ def _origin(words: list[str]) -> Origin:
         return Origin()
     if not known.init_from.strip():
         raise ValueError("--init-from is empty: name weights to begin from, or leave it out")
-    return Origin(None, *weights_and_origin(known.init_from))
+    weights, init_from = weights_and_origin(known.init_from)
+    return Origin(weights=weights, init_from=init_from)
 
 
 def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: RecipeFunction) -> None:

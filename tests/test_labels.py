@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from hostile import refused
 from PIL import Image
 
 from evolvent.cli import main
@@ -139,8 +140,5 @@ MISTAKES = {
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_mistake_is_one_sentence(line, run, plain, place, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    capsys.readouterr()
-    assert main(line.format(place=place).split()) == 2
-    heard = capsys.readouterr().err
-    assert heard.count("\n") == 1 and MISTAKES[line] in heard
+    refused(line.format(place=place).split(), MISTAKES[line], capsys, watched=place)
     assert not list(tmp_path.iterdir())

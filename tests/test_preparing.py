@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from hostile import refused
 from PIL import Image
 
 from evolvent import preparing
@@ -149,8 +150,4 @@ def test_a_mistake_is_one_sentence(place, capsys, words, message):
     np.savez("a.npz", train_x=PIXELS)
     np.savez("valid.npz", valid_x=PIXELS)
     write_pictures(place / "folder")
-    before = sorted(place.iterdir())
-    assert main(["data", *words.split()]) == 2
-    said = capsys.readouterr().err
-    assert message in said and said.startswith("evolvent: ") and said.count("\n") == 1
-    assert sorted(place.iterdir()) == before
+    refused(["data", *words.split()], message, capsys, watched=place)

@@ -23,7 +23,6 @@ from evolvent.metrics.distances import (
 )
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract, extract_pieces
-from evolvent.metrics.fidelity import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from evolvent.metrics.frechet import Moments, frechet_distance
 from evolvent.metrics.inception import Inception
 from evolvent.metrics.lattice import plane_kl
@@ -31,19 +30,16 @@ from evolvent.metrics.memory import Memorisation, memorisation
 from evolvent.metrics.scores import Score, judge_images, judge_points, judge_texture
 
 __all__ = [
-    "DensityCoverage",
     "EffLite0",
     "Estimate",
     "Inception",
     "Memorisation",
     "Moments",
-    "PrecisionRecall",
     "Score",
     "acceptance_rate",
     "autocorrelation",
     "autocorrelation_time",
     "class_score",
-    "density_coverage",
     "discrepancy",
     "effective_sample_size",
     "energy_distance",
@@ -57,7 +53,6 @@ __all__ = [
     "memorisation",
     "mmd",
     "plane_kl",
-    "precision_recall",
     "response_distance",
     "sliced_wasserstein",
     "wasserstein",

@@ -15,6 +15,8 @@ from evolvent.metrics.distances import Estimate
 from evolvent.metrics.features import Features
 
 NUM_PARTS = 10
+LEAST_CLASSED = 2 * NUM_PARTS
+"""Images that have a class score: two a part."""
 
 
 def class_score(logits: Features) -> Estimate:
@@ -23,8 +25,8 @@ def class_score(logits: Features) -> Estimate:
     Raises ValueError for fewer than two rows a part and for a number that is not finite.
     """
     num = len(logits)
-    if num < 2 * NUM_PARTS:
-        raise ValueError(f"{num} images are too few for a class score: at least {2 * NUM_PARTS} are needed")
+    if num < LEAST_CLASSED:
+        raise ValueError(f"{num} images are too few for a class score: at least {LEAST_CLASSED} are needed")
     if not logits.isfinite().all():
         raise ValueError("a logit is not finite: it has no class. Look at the samples before their score")
     scores = torch.stack([_whole(part.log_softmax(1)) for part in deal(logits)])

@@ -27,24 +27,10 @@ K_SUPPORT, K_DENSITY = 3, 5
 
 
 class Fidelity(NamedTuple):
-    """All four."""
+    """Shares in [0, 1], but for the density, in [0, number of data / k]; its mean is 1 for equal laws."""
 
     precision: float
     recall: float
-    density: float
-    coverage: float
-
-
-class PrecisionRecall(NamedTuple):
-    """Shares in [0, 1]."""
-
-    precision: float
-    recall: float
-
-
-class DensityCoverage(NamedTuple):
-    """Density in [0, number of data / k], 1 in the mean for equal laws; coverage a share in [0, 1]."""
-
     density: float
     coverage: float
 
@@ -52,7 +38,7 @@ class DensityCoverage(NamedTuple):
 def fidelity(
     samples: Features, real: Features, *, k_support: int = K_SUPPORT, k_density: int = K_DENSITY
 ) -> Fidelity:
-    """All four at once: of three matrices of distances, where one by one they take six.
+    """All four at once, of three matrices of distances.
 
     Raises ValueError for k neighbours among k points or fewer, different widths or a number not finite.
     """
@@ -73,16 +59,6 @@ def fidelity(
         recalled = recalled + (squares <= ours[k_support][first:last, None]).sum(0)
     density = float(torch.cat(balls_round).double().mean()) / k_density
     return Fidelity(_share(torch.cat(precise)), _share(recalled > 0), density, _share(held > 0))
-
-
-def precision_recall(samples: Features, real: Features, *, k: int = K_SUPPORT) -> PrecisionRecall:
-    """Raises ValueError for k neighbours among k points or fewer, different widths or a number not finite."""
-    return PrecisionRecall(*fidelity(samples, real, k_support=k, k_density=k)[:2])
-
-
-def density_coverage(samples: Features, real: Features, *, k: int = K_DENSITY) -> DensityCoverage:
-    """Raises ValueError for k neighbours among k points or fewer, different widths or a number not finite."""
-    return DensityCoverage(*fidelity(samples, real, k_support=k, k_density=k)[2:])
 
 
 def radii(points: Features, *ks: int) -> dict[int, PerPoint]:

@@ -28,11 +28,15 @@ PIECE = 4096
 
 @dataclass(frozen=True)
 class Gauge:
-    """compare(samples, reference): an estimate for each of `settings`, which says what settles each number."""
+    """compare(samples, reference): an estimate for each of `settings`, which says what settles each number.
+
+    pairs: it takes equally many on both sides alone.
+    """
 
     settings: Mapping[str, str]
     compare: Callable[[Tensor, Tensor], tuple[Estimate, ...]]
     lower_is_better: bool = True
+    pairs: bool = False
 
 
 def _frechet(x: Tensor, y: Tensor) -> tuple[Estimate]:
@@ -63,7 +67,7 @@ ON_POINTS = (
     Gauge({"sliced-wasserstein": "256 directions"}, lambda x, y: (sliced_wasserstein(x, y),)),
     Gauge({"energy-distance": ""}, lambda x, y: (energy_distance(x, y),)),
     Gauge({"mmd": "bandwidth the data's spread"}, _mmd),
-    Gauge({"wasserstein": "exact pairing"}, lambda x, y: (wasserstein(x, y),)),
+    Gauge({"wasserstein": "exact pairing"}, lambda x, y: (wasserstein(x, y),), pairs=True),
 )
 OF_CLASSES, OF_MEMORY, OF_DENSITY, OF_ENERGY = "class-score", "memorisation", "log-density", "kl"
 """Those that compare otherwise: samples alone, with two sets of data, with a known law; an energy with that law."""

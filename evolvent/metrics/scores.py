@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from evolvent.metrics import gauges
-from evolvent.metrics.classes import NUM_PARTS, class_score
+from evolvent.metrics.classes import LEAST_CLASSED, NUM_PARTS, class_score
 from evolvent.metrics.distances import Estimate
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import Features, check_pixels, extract
@@ -54,7 +54,8 @@ class Score:
     """One measured number and all that it takes to compare it with another.
 
     error: its standard error, None where there is no honest one.
-    floor: what real data scores in the samples' place. num_real: of how many, None for as many as the samples.
+    floor: what real data scores in the samples' place; None where there are too few for this measure.
+    num_real: how many those are; None for as many as the samples.
     protocol: how the points were seen, the detector and its size, "pixels" or "exact", and what else settles it.
     resize: how the detector brought the pictures to its size.
     """
@@ -91,8 +92,9 @@ class Score:
 
 def told_floor(floor: float | None, num_real: int | None = None) -> str:
     """Of a score, and of how many real images it is where those are fewer than the samples."""
-    number = "-" if floor is None else f"{floor:.4g}"
-    return number if num_real is None else f"{number} of {num_real}"
+    if floor is None:
+        return "-"
+    return f"{floor:.4g}" if num_real is None else f"{floor:.4g} of {num_real}"
 
 
 @runtime_checkable
@@ -144,9 +146,8 @@ def judge_images(
         seen = see(detector, samples, device=device), known(held_out), known(shuffled(train)[:most])
         found |= _on_features(*seen, detector=detector, measures=measures)
     if not set(measures).isdisjoint(gauges.names(gauges.ON_POINTS)):
-        sides = _sides(
-            *(_points(pixels, device) for pixels in (samples, held_out, shuffled(train)[: len(samples)]))
-        )
+        real = shuffled(train)[: len(samples)]
+        sides = Sides(*(_points(pixels, device) for pixels in (samples, real, held_out)))
         found |= _gauged(gauges.ON_POINTS, sides, measures, Seen("pixels"))
     return [score for name in measures for score in found[name]]
 
@@ -232,10 +233,6 @@ def _check_pictures(samples: Tensor, held_out: Tensor, train: Tensor) -> None:
             raise ValueError(f"samples are {list(samples.shape[1:])} but {who} are {list(pixels.shape[1:])}")
 
 
-def _sides(samples: Tensor, held_out: Tensor, train: Tensor) -> Sides:
-    return Sides(samples, train[: len(samples)], held_out)
-
-
 def _points(pixels_uint8: Pixels, device: str | torch.device) -> Tensor:
     return pixels_uint8.to(device).flatten(1).float() / 127.5 - 1
 
@@ -244,7 +241,8 @@ def _on_features(
     samples: Features, held_out: Features, train: Features, *, detector: nn.Module, measures: Sequence[str]
 ) -> Found:
     """The measures on features of all three sets; train in a random order."""
-    sides, seen = _sides(samples, held_out, train), Seen(detector.name, getattr(detector, "resize", ""))
+    sides = Sides(samples, train[: len(samples)], held_out)
+    seen = Seen(detector.name, getattr(detector, "resize", ""))
     found = _gauged(gauges.ON_FEATURES, sides, measures, seen)
     if OF_CLASSES in measures:
         found[OF_CLASSES] = [_class_score(sides, seen, detector)]
@@ -264,13 +262,18 @@ def _gauged(gauge_list: Sequence[Gauge], sides: Sides, measures: Sequence[str], 
     for gauge in gauge_list:
         if gauge.settings.keys().isdisjoint(measures):
             continue
-        values = gauge.compare(sides.samples, sides.reference)
-        floors, better = gauge.compare(sides.real, sides.reference), gauge.lower_is_better
+        values, floors = gauge.compare(sides.samples, sides.reference), _floors(gauge, sides)
+        how = gauge.lower_is_better, seen.resize, sides.num_real()
         for (name, setting), value, floor in zip(gauge.settings.items(), values, floors, strict=True):
-            protocol = seen.settled(setting)
-            score = Score(name, *value, *counts, protocol, floor.value, better, seen.resize, sides.num_real())
-            found[name] = [score]
+            found[name] = [Score(name, *value, *counts, seen.settled(setting), floor, *how)]
     return found
+
+
+def _floors(gauge: Gauge, sides: Sides) -> list[float | None]:
+    """Of each of the gauge's measures."""
+    if gauge.pairs and len(sides.real) != len(sides.reference):
+        return [None] * len(gauge.settings)
+    return [estimate.value for estimate in gauge.compare(sides.real, sides.reference)]
 
 
 def _class_score(sides: Sides, seen: Seen, detector: nn.Module) -> Score:
@@ -279,9 +282,9 @@ def _class_score(sides: Sides, seen: Seen, detector: nn.Module) -> Score:
             f"the detector {detector.name} knows no classes: leave {OF_CLASSES} out of the measures"
         )
     value = class_score(detector.logits(sides.samples))
-    floor = class_score(detector.logits(sides.real)).value
-    protocol, how = seen.settled(f"{NUM_PARTS} parts"), (False, seen.resize, sides.num_real())
-    return Score(OF_CLASSES, *value, len(sides.samples), 0, protocol, floor, *how)
+    floor = class_score(detector.logits(sides.real)).value if len(sides.real) >= LEAST_CLASSED else None
+    counts, protocol = (len(sides.samples), 0), seen.settled(f"{NUM_PARTS} parts")
+    return Score(OF_CLASSES, *value, *counts, protocol, floor, False, seen.resize, sides.num_real())
 
 
 def _memory(samples: Features, train: Features, held_out: Features, *, seen: Seen) -> list[Score]:

@@ -33,7 +33,6 @@ Images = Float[Tensor, "_ channel height width"]
 Kernels = Float[Tensor, "filter 1 size size"]
 Responses = Float[Tensor, "batch plane filter rows columns"]
 Statistics = Float[Tensor, "batch plane filter rectifier"]
-MeanResponses = Float[Tensor, "plane filter rectifier"]
 
 
 def gabor_pairs(size: int, *, num_orientations: int = 6) -> Kernels:
@@ -153,9 +152,9 @@ class FilterScore(nn.Module):
             sums.append(group.stride**2 * torch.stack(rectified, dim=-1))
         return torch.cat(sums, dim=2)
 
-    def mean_responses(self, x: Images) -> MeanResponses:
-        """Rectified responses averaged over positions and images, in units of their deviations."""
-        return self.statistics(x).mean(dim=0) / self.num_positions(x)[:, None]
+    def mean_responses(self, x: Images) -> Statistics:
+        """Rectified responses of each image averaged over positions, in units of their deviations."""
+        return self.statistics(x) / self.num_positions(x)[:, None]
 
     def responses(self, x: Images) -> list[Responses]:
         """⟨x, F_k⟩ in the units of x, for each group of filters."""

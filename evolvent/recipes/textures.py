@@ -56,8 +56,7 @@ class Responses(nn.Module):
         self.bank.calibrate(to_particles(given))
 
     def forward(self, pixels_uint8: Pixels) -> Features:
-        x = to_particles(pixels_uint8)
-        return (self.bank.statistics(x) / self.bank.num_positions(x)[:, None]).flatten(1)
+        return self.bank.mean_responses(to_particles(pixels_uint8)).flatten(1)
 
 
 def judge(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from evolvent.metrics import density_coverage, fidelity, precision_recall
+from evolvent.metrics.fidelity import fidelity
 
 
 def normal(n, d=4, *, shift=0.0, seed=0):
@@ -28,34 +28,26 @@ def inside(points, centres, k):
 def test_they_are_the_shares_counted_ball_by_ball(k, shift):
     samples, real = normal(20, shift=shift, seed=1), normal(15)
     hits = inside(samples, real, k)
-    precision, recall = precision_recall(samples, real, k=k)
+    precision, recall, density, coverage = fidelity(samples, real, k_support=k, k_density=k)
     assert precision == pytest.approx(float(hits.any(1).double().mean()))
     assert recall == pytest.approx(float(inside(real, samples, k).any(1).double().mean()))
-    density, coverage = density_coverage(samples, real, k=k)
     assert density == pytest.approx(float(hits.double().sum()) / (k * 20))
     assert coverage == pytest.approx(float(hits.any(0).double().mean()))
 
 
-def test_all_four_at_once_are_the_four_one_by_one():
-    samples, real = normal(20, shift=0.5, seed=1), normal(15)
-    apart = (*precision_recall(samples, real, k=3), *density_coverage(samples, real, k=5))
-    assert fidelity.fidelity(samples, real) == pytest.approx(apart, rel=1e-12)
-
-
 def test_data_in_place_of_samples_scores_one():
     real = normal(30)
-    assert precision_recall(real, real) == (1, 1)
-    assert density_coverage(real, real).coverage == 1
+    precision, recall, _, coverage = fidelity(real, real)
+    assert (precision, recall, coverage) == (1, 1, 1)
 
 
 def test_samples_far_away_score_zero():
-    assert precision_recall(normal(30, shift=100.0), normal(30)) == (0, 0)
-    assert density_coverage(normal(30, shift=100.0), normal(30)) == (0, 0)
+    assert fidelity(normal(30, shift=100.0), normal(30)) == (0, 0, 0, 0)
 
 
 def test_density_of_equal_laws_is_one_in_the_mean():
     """100 repetitions of 50 points against 50: the mean within 4 of its standard errors."""
-    runs = [density_coverage(normal(50, seed=2 * i), normal(50, seed=2 * i + 1)).density for i in range(100)]
+    runs = [fidelity(normal(50, seed=2 * i), normal(50, seed=2 * i + 1)).density for i in range(100)]
     densities = torch.tensor(runs)
     assert (densities.mean() - 1).abs() < 4 * densities.std() / 10
 
@@ -63,27 +55,25 @@ def test_density_of_equal_laws_is_one_in_the_mean():
 def test_lost_modes_cost_coverage_and_not_density():
     both = torch.cat([normal(40), normal(40, shift=20.0, seed=1)])
     one = normal(80, seed=2)
-    density, coverage = density_coverage(one, both)
+    _, _, density, coverage = fidelity(one, both)
     assert density > 0.8 and coverage <= 0.5
 
 
 def test_order_pieces_and_a_common_shift_do_not_matter(monkeypatch):
     samples, real = normal(33, shift=0.5, seed=1), normal(29)
-    whole = (*precision_recall(samples, real), *density_coverage(samples, real))
-    monkeypatch.setattr(fidelity, "ENTRIES", 100)
+    whole = fidelity(samples, real)
+    monkeypatch.setattr("evolvent.metrics.fidelity.ENTRIES", 100)
     samples, real = samples.flip(0) + 1000, real.roll(5, 0) + 1000
-    assert (*precision_recall(samples, real), *density_coverage(samples, real)) == pytest.approx(
-        whole, rel=1e-9
-    )
+    assert fidelity(samples, real) == pytest.approx(whole, rel=1e-9)
 
 
-@pytest.mark.parametrize("measure", [precision_recall, density_coverage])
-def test_bad_points_are_refused_in_a_sentence(measure):
+@pytest.mark.parametrize("k", ["k_support", "k_density"])
+def test_bad_points_are_refused_in_a_sentence(k):
     with pytest.raises(ValueError, match="not finite"):
-        measure(normal(9), normal(9).index_fill(0, torch.tensor([2]), torch.nan))
+        fidelity(normal(9), normal(9).index_fill(0, torch.tensor([2]), torch.nan))
     with pytest.raises(ValueError, match="4 and of 5 numbers"):
-        measure(normal(9), normal(9, 5))
+        fidelity(normal(9), normal(9, 5))
     with pytest.raises(ValueError, match="9 samples and 3 data have no 3 neighbours"):
-        measure(normal(9), normal(3), k=3)
+        fidelity(normal(9), normal(3), **{k: 3})
     with pytest.raises(ValueError, match="no 0 neighbours"):
-        measure(normal(9), normal(9), k=0)
+        fidelity(normal(9), normal(9), **{k: 0})

@@ -117,6 +117,14 @@ def test_fewer_real_images_than_samples_give_a_floor_that_says_of_how_many():
     assert f"real {scores[0].floor:.4g} of 12" in str(scores[0])
 
 
+@pytest.mark.parametrize("measure", ["wasserstein", "class-score"])
+def test_a_measure_that_fewer_real_images_do_not_suffice_for_has_no_floor(measure):
+    """An exact pairing takes equal counts, a class score twenty images: the samples are judged all the same."""
+    sets = pictures(30), pictures(30, seed=1), pictures(12, seed=2)
+    (score,) = judge_images(*sets, detector=KnowingCorners(), measures=[measure])
+    assert math.isfinite(score.value) and score.floor is None and "real" not in str(score)
+
+
 def test_the_data_alone_are_remembered():
     asked = []
 

@@ -93,7 +93,7 @@ def test_the_likelihood_gradient_is_the_difference_of_mean_rectified_responses()
     score = learned(num_channels=3)
     data, particles = noise(5, 3, 16, 16).double(), 0.3 * noise(7, 3, 16, 16).double()
     (gradient,) = torch.autograd.grad(score(data).mean() - score(particles).mean(), score.weights)
-    difference = score.mean_responses(data) - score.mean_responses(particles)
+    difference = score.mean_responses(data).mean(0) - score.mean_responses(particles).mean(0)
     torch.testing.assert_close(gradient, difference * score.num_positions(data)[:, None])
 
 
@@ -123,7 +123,8 @@ def test_a_texture_keeps_its_mean_responses_on_a_larger_canvas():
     score = FilterScore(1, filter_bank((3,)))
     small, large = noise(16, 1, 48, 48), noise(4, 1, 96, 96)
     # The mean over 37000 pixels is known to 0.005; the mirrored border is a share of 1/12 or 1/24.
-    assert (score.mean_responses(small) - score.mean_responses(large)).abs().max() < 0.03
+    means = [score.mean_responses(images).mean(0) for images in (small, large)]
+    assert (means[0] - means[1]).abs().max() < 0.03
     ratio = score.statistics(large).mean() / score.statistics(small).mean()
     torch.testing.assert_close(ratio, torch.tensor(4.0), rtol=0.02, atol=0)
 
@@ -132,7 +133,7 @@ def test_a_texture_keeps_its_mean_responses_on_a_larger_canvas():
 def test_calibration_gives_every_response_centre_0_and_deviation_1(num_channels):
     score, data = FilterScore(num_channels, filter_bank((3, 5))), 0.2 * noise(64, num_channels, 24, 24) - 0.4
     score.calibrate(data)
-    mean = score.mean_responses(data)
+    mean = score.mean_responses(data).mean(0)
     above, below = mean[..., 0], mean[..., len(score.bends)]
     assert (above - below).abs().max() < 1e-3  # the mean of u is 0
     assert (above - 1 / math.sqrt(2 * math.pi)).abs().max() < 0.02  # E relu(u) of a normal u

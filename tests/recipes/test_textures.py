@@ -90,7 +90,7 @@ def test_the_distance_between_responses_is_that_of_the_score_with_the_same_filte
     detector, bank = textures.Responses(given), FilterScore(1)
     bank.calibrate(to_particles(given))
     measured, _ = judge_texture(noise, given, given, detector=detector)
-    means = [bank.mean_responses(to_particles(pixels)) for pixels in (noise, given)]
+    means = [bank.mean_responses(to_particles(pixels)).mean(0) for pixels in (noise, given)]
     assert measured.value == pytest.approx(float((means[0] - means[1]).abs().mean()), rel=1e-4)
     # Real windows against themselves; noise has other responses by many times what windows differ by.
     assert measured.floor == pytest.approx(0, abs=1e-6)
