@@ -15,7 +15,7 @@ from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.joining import take_gpu
 from evolvent.leading import Ask, led
-from evolvent.machine import Precision
+from evolvent.machine import Precision, computes_bfloat16
 from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
 from evolvent.sampling import check_counts, choose_stages, draw_chunk, num_at_once
@@ -82,6 +82,11 @@ class Sampling:
             return self.batch_size
         return num_at_once(saved.experiment.schedule.sampling_batch_size, saved.event_shape, saved.device)
 
+    def computed_in(self, saved: Saved) -> Precision:
+        """What the nets compute in on this device."""
+        asked = self.precision or saved.experiment.schedule.precision
+        return asked if computes_bfloat16(torch.device(saved.device)) else "float32"
+
 
 def draw_into(
     take: Callable[[Iterator[Tensor]], None],
@@ -106,7 +111,7 @@ def draw_into(
     def chunk(first: int) -> Tensor:
         points = draw_chunk(
             learner, first, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
-            classes=classes, precision=sampling.precision or saved.experiment.schedule.precision,
+            classes=classes, precision=sampling.computed_in(saved),
         )  # fmt: skip
         return as_seen(points[: num - first])
 

@@ -219,6 +219,7 @@ def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, a
     beta = getattr(sampling.weighed(saved.learner), "beta", None)
     asked = replace(sampling, seed=Sampling.seed, batch_size=Sampling.batch_size).asked()
     drawn = {"seed": sampling.seed, "stages": stages, "beta": beta, "asked": asked or None}
+    drawn["precision"] = sampling.computed_in(saved)
     facts = {"step": saved.step, **drawn, "against": against, "time": now()}
     for score in scores:
         append_line(run / "scores.jsonl", facts | score.as_dict())

@@ -226,6 +226,7 @@ def test_a_table_says_what_was_asked_of_the_sampling_and_nothing_where_nothing_w
     }
     assert main([*line, "--seed", "3", "--batch-size", "7"]) == 0
     kept = [line["asked"] for line in read_lines(place / "codes" / "scores.jsonl")[-4:]]
+    assert read_lines(place / "codes" / "scores.jsonl")[-1]["precision"] == "float32"
     assert kept == [None, "--beta 4.0", "--num-steps 3 --beta 0.0", None]
 
 

@@ -101,7 +101,7 @@ def heard_by(draws):
 
 
 def test_nets_compute_in_bfloat16_where_it_is_asked_for_and_points_stay_float32(monkeypatch):
-    monkeypatch.setattr("evolvent.machine.computes_bfloat16", lambda device: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     exact, points = heard_by(lambda model: draw(model, 8))
     rounded, near = heard_by(lambda model: draw(model, 8, precision="bfloat16"))
     assert (exact, rounded) == ({torch.float32}, {torch.bfloat16})
@@ -121,7 +121,7 @@ def test_nets_compute_in_bfloat16_where_it_is_asked_for_and_points_stay_float32(
 def test_a_model_is_drawn_from_in_the_precision_it_was_trained_in_unless_another_is_asked_for(
     trained_in, asked, computed_in, monkeypatch
 ):
-    monkeypatch.setattr("evolvent.machine.computes_bfloat16", lambda device: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
 
     def draws(model):
         experiment = Experiment(model, Ring, Schedule(1, 1, {}, precision=trained_in))
