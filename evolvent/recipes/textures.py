@@ -124,7 +124,8 @@ def texture_frame(
     net.calibrate(parts.train.draw(128))
     chain = Langevin(chain_step_size, chain_steps)
     schedule = texture_schedule(num_steps, batch_size, lr)
-    return gcn_on_texture(parts, net, KL(), std, chain, num_slots, rebirth, sampling_steps, schedule=schedule)
+    bank = {"num_slots": num_slots, "rebirth": rebirth, "sampling_steps": sampling_steps}
+    return gcn_on_texture(parts, net, chain, std=std, flow=KL(), **bank, schedule=schedule)
 
 
 @recipe(shows="w-GCN (or GCN, tau 0): the filters are learned as well", minutes=3, score="R .060, real .073")
@@ -158,7 +159,8 @@ def texture_gcn(
     flow = JKO(tau=tau, ends="data", share=0.25)
     chain = Langevin(chain_step_size, chain_steps)
     schedule = texture_schedule(num_steps, batch_size, lr)
-    return gcn_on_texture(parts, net, flow, std, chain, num_slots, rebirth, sampling_steps, schedule=schedule)
+    bank = {"num_slots": num_slots, "rebirth": rebirth, "sampling_steps": sampling_steps}
+    return gcn_on_texture(parts, net, chain, std=std, flow=flow, **bank, schedule=schedule)
 
 
 def texture_schedule(num_steps: int, batch_size: int, lr: float) -> Schedule:
@@ -172,13 +174,13 @@ def texture_schedule(num_steps: int, batch_size: int, lr: float) -> Schedule:
 def gcn_on_texture(
     parts: Parts,
     net: nn.Module,
-    flow: KL,
-    std: float,
     chain: Langevin,
+    *,
+    std: float,
+    flow: KL,
     num_slots: int,
     rebirth: float,
     sampling_steps: int,
-    *,
     schedule: Schedule,
 ) -> Experiment:
     """Chains from Gaussian noise that go on from step to step; sampling runs longer ones."""

@@ -60,9 +60,9 @@ def toy_ring(
 ) -> Experiment:
     """Persistent chains at temperature 1: here the model is the density itself, and is judged as one."""
     chain = {"langevin": Langevin, "mala": MALA}[dynamics](chain_step_size, chain_steps)
-    return gcn_on_plane(
-        WGCN, num_steps, batch_size, toy, lr, chain, num_slots, rebirth, flow=JKO(tau=tau, ends=ends)
-    )
+    bank = {"num_slots": num_slots, "rebirth": rebirth}
+    schedule = plane_schedule(num_steps, batch_size, lr)
+    return gcn_on_plane(WGCN, toy, chain, flow=JKO(tau=tau, ends=ends), **bank, schedule=schedule)
 
 
 @recipe(
@@ -82,25 +82,28 @@ def toy_ring_gcn(
 ) -> Experiment:
     """The KL flow: `--lr 3e-3`, at which w-GCN is calm, makes it diverge."""
     chain = Langevin(chain_step_size, chain_steps)
-    return gcn_on_plane(GCN, num_steps, batch_size, toy, lr, chain, num_slots, rebirth, flow=KL())
+    bank = {"num_slots": num_slots, "rebirth": rebirth}
+    schedule = plane_schedule(num_steps, batch_size, lr)
+    return gcn_on_plane(GCN, toy, chain, flow=KL(), **bank, schedule=schedule)
+
+
+def plane_schedule(num_steps: int, batch_size: int, lr: float) -> Schedule:
+    adam = {"energy": Adam(lr, betas=(0.5, 0.95))}
+    return Schedule(num_steps, batch_size, adam, log_every=50, sampling_batch_size=1024)
 
 
 def gcn_on_plane(
     model: type[GCN],
-    num_steps: int,
-    batch_size: int,
     toy: Toy,
-    lr: float,
     chain: Langevin,
-    num_slots: int,
-    rebirth: float,
     *,
     flow: KL,
+    num_slots: int,
+    rebirth: float,
+    schedule: Schedule,
 ) -> Experiment:
     energy = Energy(PlaneScore(), Gaussian((2,), std=2.0))
     particles = Persistent(energy.reference, num_slots, rebirth=rebirth)
     learner = model(energy, particles, chain, flow=flow, sampling=replace(chain, num_steps=1000))
-    adam = {"energy": Adam(lr, betas=(0.5, 0.95))}
-    schedule = Schedule(num_steps, batch_size, adam, log_every=50, sampling_batch_size=1024)
     source = TOYS[toy]
     return Experiment(learner, source, schedule, held_out=source, judge=judge_points)
