@@ -106,7 +106,8 @@ def evaluate(
     def conclude() -> None:
         scores = _scores(case, sight)
         if case.saved and Path(source).is_dir():
-            _keep(scores, Path(source), case.saved, sampling, against=against)
+            part = f"{against}, train" if split == "train" else against
+            _keep(scores, Path(source), case.saved, sampling, against=part)
         _print(scores, case, source, sampling)
         if out is not None:
             pictures.save_image(_neighbours(case, sight), out)
@@ -233,7 +234,7 @@ def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> 
     open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
     if case.given.note:
         print(case.given.note)
-    if few := [score for score in scores if score.num_real is not None]:
+    if few := [score for score in scores if score.num_real is not None and score.floor is not None]:
         n = few[0].num_real
         print(
             f"floor: of all {n} other real images, as they are fewer than {few[0].num_samples} samples; --num {n} has"

@@ -99,7 +99,11 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
     ValueError when the file cannot be read or its weights do not fit what the recipe builds.
     """
     weights, metadata = read_model(model_file(source))
-    experiment = build(find(metadata["recipe"]), json.loads(metadata["arguments"]))
+    try:
+        recipe = find(metadata["recipe"])
+    except ValueError as error:
+        raise ValueError(f"{source} was trained by {metadata['recipe']}: {error}") from error
+    experiment = build(recipe, json.loads(metadata["arguments"]))
     learner = experiment.learner
     load_weights(learner, weights, source)
     learner.to(device).eval().requires_grad_(False)

@@ -75,6 +75,7 @@ def place(tmp_path_factory):
     np.savez(folder / "samples.npz", images=arrays(30))
     np.savez(folder / "data.npz", train_x=arrays(50, seed=1), test_x=arrays(40, seed=2))
     np.savez(folder / "few.npz", train_x=arrays(10, seed=1), test_x=arrays(40, seed=2))
+    np.savez(folder / "forty.npz", images=arrays(40))
     np.savez(folder / "one.npz", images=arrays(70, seed=1))
     np.savez(folder / "large.npz", images=arrays(30, size=16))
     np.savez(folder / "colour.npz", images=arrays(30, channels=3))
@@ -137,6 +138,10 @@ def test_a_random_part_is_judged_and_a_floor_of_fewer_real_images_is_told(place,
     )
     assert main([*few, "--measures", "memorisation", "--detector", f"{place}/mine.py:corners"]) == 0
     assert "floor: of all" not in capsys.readouterr().out, "its floor is of held-out images"
+    pairs = ["evaluate", f"{place}/forty.npz", "--against", f"{place}/few.npz", "--cache", "none"]
+    assert main([*pairs, "--measures", "wasserstein"]) == 0
+    shown = capsys.readouterr().out
+    assert rows(shown)["wasserstein"][-1] == "-" and "floor: of all" not in shown, "an exact pairing has none"
 
 
 def test_data_in_one_part_are_cut_in_half_and_say_so(place, capsys):
@@ -201,6 +206,16 @@ def test_a_run_is_judged_by_any_measure_against_its_own_or_other_data(place, cap
     assert [line["against"] for line in lines] == [None, f"{place}/data.npz"]
     assert all(line["floor"] is not None and "corners" in line["protocol"] for line in lines)
     assert json.dumps(lines[0]["stages"])
+
+
+def test_the_training_parts_scores_are_kept_apart_from_the_test_parts(place):
+    line = ["evaluate", f"{place}/images", "--num", "9", "--measures", "mmd", "--cache", "none"]
+    for split in ("train", "test"):
+        assert main([*line, "--against", f"{place}/data.npz", "--split", split]) == 0
+    assert main([*line, "--against", f"{place}/data.npz"]) == 0
+    trained, tested, default = read_lines(place / "images" / "scores.jsonl")[-3:]
+    assert trained["against"] == f"{place}/data.npz, train"
+    assert tested["against"] == default["against"] == f"{place}/data.npz"
 
 
 def test_points_are_judged_by_measures_of_points(place, capsys):

@@ -69,7 +69,7 @@ def test_a_recipe_of_ones_own_travels_by_its_files_name_and_is_found_where_the_f
     assert read_record(theirs / "next")["recipe"] == f"{theirs / 'my.py'}:points"
     monkeypatch.chdir(own)
     assert main(["sample", str(theirs / "model"), "--num", "4", "--out", "points.png"]) == 2
-    assert "the file my.py does not exist" in capsys.readouterr().err
+    assert "model was trained by my.py:points: the file my.py does not exist" in capsys.readouterr().err
 
 
 def test_a_model_card_holds_the_newest_score_of_each_measure_of_its_own_step(run, tmp_path):
