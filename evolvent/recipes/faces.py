@@ -34,7 +34,7 @@ def faces64_ggcn(
     depth: int = 2,
     patch: int = 1,
     tau: float = 0.1,
-    beta: float = 8.0,
+    beta: float = 3.0,
     hidden_steps: int = 50,
     hidden_step_size: float = 0.02,
     lr: float = 4e-4,
