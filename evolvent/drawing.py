@@ -15,6 +15,7 @@ from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.joining import take_gpu
 from evolvent.leading import Ask, led
+from evolvent.learners.ggcn import checked_weight
 from evolvent.machine import Precision, computes_bfloat16
 from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
@@ -65,10 +66,8 @@ class Sampling:
             return learner
         if not isinstance(getattr(learner, "beta", None), int | float):
             raise ValueError(f"{type(learner).__name__} has no number beta to replace: leave beta out")
-        if not 0 <= self.beta < math.inf:
-            raise ValueError(f"beta must be 0 or above and finite, not {self.beta}")
         learner = copy.copy(learner)
-        learner.beta = self.beta
+        learner.beta = checked_weight(self.beta)
         return learner
 
     def asked(self) -> str:

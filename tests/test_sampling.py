@@ -137,7 +137,7 @@ class Along(nn.Module):
         return x @ torch.tensor([0.5, 0.0])
 
 
-def in_codes():
+def in_codes(**more):
     """Points that are their codes: V(z) = −β ⟨w, z⟩ + ‖z‖²/2, which is N(β w, I)."""
     mapping = nn.Identity()
     mapping.num_hidden = 2
@@ -147,7 +147,7 @@ def in_codes():
         "training": {},
         "sampling": {"hidden": Langevin(0.1, 60)},
     }
-    return GGCN(Energy(Along(), Gaussian((2,))), mapping, **parts)
+    return GGCN(Energy(Along(), Gaussian((2,))), mapping, **parts, **more)
 
 
 @pytest.mark.parametrize("beta", [None, 0.0, 3.0])
@@ -164,7 +164,8 @@ def test_a_beta_is_refused_where_nothing_evolves_in_hidden_space():
     for model, dynamics in ((learner(), None), (in_codes(), "none")):
         with pytest.raises(ValueError, match="nothing evolves there"):
             Sampling(dynamics=dynamics, beta=2.0).stages(model.stages)
-    with pytest.raises(ValueError, match="0 or above and finite, not -1"):
-        Sampling(beta=-1.0).weighed(in_codes())
+    for refused in (lambda: Sampling(beta=-1.0).weighed(in_codes()), lambda: in_codes(beta=-1.0)):
+        with pytest.raises(ValueError, match="0 or above and finite, not -1"):
+            refused()
     with pytest.raises(ValueError, match="GCN has no number beta"):
         Sampling(beta=2.0).weighed(learner())

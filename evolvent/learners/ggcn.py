@@ -9,6 +9,8 @@ It is GCN with another birthplace and one more loss, the mapping's (`learners.am
 same particles in the same step.
 """
 
+import math
+
 import torch
 from torch import nn
 
@@ -33,7 +35,7 @@ class GGCN(nn.Module):
     training: the stages run in every update, a dict with "hidden", "image", both or neither. Neither is
         adversarial learning: no chain at all.
     sampling: the stages run by `sample`.
-    beta: weight of the learned potential in hidden space.
+    beta: weight of the learned potential in hidden space, 0 or above.
     augmentation: of data and particles in both losses, and nowhere else; None leaves them as they are.
     """
 
@@ -58,7 +60,7 @@ class GGCN(nn.Module):
         self.energy, self.mapping, self.flow, self.mapping_loss = energy, mapping, flow, mapping_loss
         self.augmentation = augmentation
         self.hidden = Gaussian((mapping.num_hidden,))
-        self.evolution_in_training, self.stages, self.beta = training, sampling, beta
+        self.evolution_in_training, self.stages, self.beta = training, sampling, checked_weight(beta)
 
     def forward(self, data: Points) -> Update:
         noise = Noise(data.device)
@@ -111,3 +113,10 @@ class GGCN(nn.Module):
                 hidden = self.evolve_hidden(stages["hidden"], hidden, noise)
             x = self.mapping(hidden).detach()
         return self.run(stages["image"], self.energy, x, noise).end if "image" in stages else x
+
+
+def checked_weight(beta: float) -> float:
+    """`beta` as it is. ValueError unless it is 0 or above and finite."""
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"beta must be 0 or above and finite, not {beta}")
+    return beta
