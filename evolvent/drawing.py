@@ -16,7 +16,7 @@ from evolvent.dynamics import Dynamics
 from evolvent.joining import take_gpu
 from evolvent.leading import Ask, led
 from evolvent.learners.ggcn import checked_weight
-from evolvent.machine import Precision, computes_bfloat16
+from evolvent.machine import Precision, computed_in
 from evolvent.pretrained import Saved
 from evolvent.ranks import ALONE, Ranks
 from evolvent.sampling import check_counts, choose_stages, draw_chunk, num_at_once
@@ -83,8 +83,7 @@ class Sampling:
 
     def computed_in(self, saved: Saved) -> Precision:
         """What the nets compute in on this device."""
-        asked = self.precision or saved.experiment.schedule.precision
-        return asked if computes_bfloat16(torch.device(saved.device)) else "float32"
+        return computed_in(self.precision or saved.experiment.schedule.precision, saved.device)
 
 
 def draw_into(

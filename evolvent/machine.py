@@ -50,8 +50,12 @@ def computes_bfloat16(device: torch.device) -> bool:
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
 
 
+def computed_in(precision: Precision, device: torch.device | str) -> Precision:
+    """What nets compute in there when `precision` is asked for: bfloat16 only where it has instructions of its own."""
+    return precision if computes_bfloat16(torch.device(device)) else "float32"
+
+
 def autocast(precision: Precision, device: torch.device | str) -> torch.autocast:
-    """The context in which nets compute in `precision`: bfloat16 only where the device has instructions for it."""
-    device = torch.device(device)
-    bfloat16 = precision == "bfloat16" and computes_bfloat16(device)
-    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+    """The context in which nets compute in `precision`, as `computed_in` has it."""
+    bfloat16 = computed_in(precision, device) == "bfloat16"
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bfloat16)
