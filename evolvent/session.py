@@ -324,8 +324,8 @@ def _show_samples(run: Run, trainer: Trainer) -> None:
     shape, device = trainer.data.event_shape, trainer.device
     at_once = num_at_once(trainer.schedule.sampling_batch_size, shape, device)
     num = min(MAX_TILES, at_once) if len(shape) == 3 else NUM_POINTS
-    drawn_as = {"batch_size": at_once, "device": device, "precision": trainer.schedule.precision}
-    points = draw(trainer.averaged, num, seed=trainer.seed, **drawn_as)
+    precision, seed = trainer.schedule.precision, trainer.seed
+    points = draw(trainer.averaged, num, seed=seed, batch_size=at_once, device=device, precision=precision)
     num_classes = len(classes_of(trainer.averaged))
     _save_picture(points, trainer, trainer.averaged, run.path / "samples.png", num_classes=num_classes)
 

@@ -60,9 +60,8 @@ def toy_ring(
 ) -> Experiment:
     """Persistent chains at temperature 1: here the model is the density itself, and is judged as one."""
     chain = {"langevin": Langevin, "mala": MALA}[dynamics](chain_step_size, chain_steps)
-    bank = {"num_slots": num_slots, "rebirth": rebirth}
-    schedule = plane_schedule(num_steps, batch_size, lr)
-    return gcn_on_plane(WGCN, toy, chain, flow=JKO(tau=tau, ends=ends), **bank, schedule=schedule)
+    flow, schedule = JKO(tau=tau, ends=ends), plane_schedule(num_steps, batch_size, lr)
+    return gcn_on_plane(WGCN, toy, chain, flow=flow, num_slots=num_slots, rebirth=rebirth, schedule=schedule)
 
 
 @recipe(
@@ -82,9 +81,8 @@ def toy_ring_gcn(
 ) -> Experiment:
     """The KL flow: `--lr 3e-3`, at which w-GCN is calm, makes it diverge."""
     chain = Langevin(chain_step_size, chain_steps)
-    bank = {"num_slots": num_slots, "rebirth": rebirth}
-    schedule = plane_schedule(num_steps, batch_size, lr)
-    return gcn_on_plane(GCN, toy, chain, flow=KL(), **bank, schedule=schedule)
+    flow, schedule = KL(), plane_schedule(num_steps, batch_size, lr)
+    return gcn_on_plane(GCN, toy, chain, flow=flow, num_slots=num_slots, rebirth=rebirth, schedule=schedule)
 
 
 def plane_schedule(num_steps: int, batch_size: int, lr: float) -> Schedule:
