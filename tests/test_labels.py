@@ -9,9 +9,13 @@ from hostile import refused
 from PIL import Image
 
 from evolvent.cli import main
+from evolvent.nets.classes import tell_classes
+from evolvent.pretrained import load_weights
 from evolvent.recipes.digits import digits
-from evolvent.recipes.find import build
-from evolvent.runs import read_model
+from evolvent.recipes.find import build, find
+from evolvent.runs import read_model, read_record
+from evolvent.sampling import needed
+from evolvent.shapes import apart, carry
 
 WORDS = [
     "--size",
@@ -122,7 +126,41 @@ def test_the_energy_of_all_digits_starts_alike_with_labels_and_without():
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("recipe", ["digits", "digits-gcn", "cifar10-amortized"])
+def test_a_model_that_knew_no_classes_begins_with_them_as_what_it_was(recipe):
+    """Every class has the energy and the births of all data, and none of the weights is left out."""
+    small = {"width": 4} | ({"mapping_width": 4, "size": 8} if "cifar" in recipe else {})
+    without, with_labels = (
+        build(find(recipe), small | {"labels": labels}, seed=seed).learner for labels, seed in ((False, 1), (True, 2))
+    )
+    load_weights(with_labels, tell_classes(with_labels, needed(without)), "the model without labels")
+    labels = torch.arange(12) % 10
+    x = torch.rand(12, *without.energy.reference.event_shape)
+    assert torch.equal(with_labels.energy.potential(carry(x, labels)), without.energy.potential(x))
+    if hasattr(without, "mapping"):
+        z = torch.randn(12, without.mapping.num_hidden)
+        births, told = apart(with_labels.mapping(carry(z, labels)))
+        torch.testing.assert_close(births, without.mapping(z))
+        assert torch.equal(told, labels)
+        (heard,) = torch.autograd.grad(births.square().sum(), with_labels.mapping.mapping.read_in.weight)
+        assert heard[:, len(z[0]) :].abs().sum() > 0  # the class is not heard yet, and will be
+
+
+def test_weights_that_know_classes_are_left_as_they_are():
+    learner = build(digits, {"labels": True, "width": 4}).learner
+    weights = needed(learner)
+    assert tell_classes(learner, weights) is weights
+
+
+def test_training_with_labels_begins_from_weights_without(plain, place):
+    words = "train", "--init-from", str(plain), "--data", f"{place}/shades.npz", "--labels", "--num-classes", "3"
+    assert main([*words, "--out", f"{place}/told"]) == 0
+    assert read_model(place / "told")[0]["energy.net.directions"].abs().sum() > 0
+    assert read_record(place / "told")["init_from"]["source"] == str(plain)
+
+
 MISTAKES = {
+    "train --init-from {place}/run --labels false --num-classes 10": "the weights in {place}/run do not fit the recipe",
     "sample {place}/run --label 3": "there is no class 3: this model knows 0 to 2",
     "sample {place}/run --label -1": "classes are named by their numbers",
     "sample {place}/run --label 0,x": 'not "0,x"',
@@ -140,5 +178,5 @@ MISTAKES = {
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_mistake_is_one_sentence(line, run, plain, place, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    refused(line.format(place=place).split(), MISTAKES[line], capsys, watched=place)
+    refused(line.format(place=place).split(), MISTAKES[line].format(place=place), capsys, watched=place)
     assert not list(tmp_path.iterdir())
