@@ -38,7 +38,7 @@ class Sampling:
         temperature: of every stage, in place of the recipe's.
         beta: weight of the learned energy in hidden space, in place of the recipe's.
         batch_size: drawn at once, in place of the recipe's (64 images on a CPU); bitwise equal samples need equal ones.
-        precision: of the nets, in place of what they were trained in; bfloat16 only where the device computes it.
+        precision: of the nets, in place of what they were trained in.
     """
 
     seed: int = 0
@@ -82,8 +82,13 @@ class Sampling:
         return num_at_once(saved.experiment.schedule.sampling_batch_size, saved.event_shape, saved.device)
 
     def computed_in(self, saved: Saved) -> Precision:
-        """What the nets compute in on this device."""
-        return computed_in(self.precision or saved.experiment.schedule.precision, saved.device)
+        """What the nets compute in on this device. ValueError where it cannot compute in what was asked for."""
+        found = computed_in(self.precision or saved.experiment.schedule.precision, saved.device)
+        if self.precision not in (None, found):
+            raise ValueError(
+                f"this {saved.device} has no instructions for {self.precision}: leave --precision out"
+            )
+        return found
 
 
 def draw_into(
@@ -103,13 +108,13 @@ def draw_into(
     than one chunk a process.
     """
     stages, learner = sampling.stages(saved.learner.stages), sampling.weighed(saved.learner)
-    batch_size = sampling.at_once(saved)
+    batch_size, precision = sampling.at_once(saved), sampling.computed_in(saved)
     check_counts(num, batch_size)
 
     def chunk(first: int) -> Tensor:
         points = draw_chunk(
             learner, first, seed=sampling.seed, stages=stages, batch_size=batch_size, device=saved.device,
-            classes=classes, precision=sampling.computed_in(saved),
+            classes=classes, precision=precision,
         )  # fmt: skip
         return as_seen(points[: num - first])
 

@@ -39,6 +39,10 @@ WAITING = (
 )
 
 
+CROSSING = torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.new_tensor, torch.tensor, torch.from_numpy
+"""The last three send from pageable memory, which a CUDA graph refuses to record."""
+
+
 class Operators(TorchDispatchMode):
     """Notes the operators that make the host wait."""
 
@@ -56,21 +60,21 @@ class Operators(TorchDispatchMode):
 
 
 class Lists(TorchFunctionMode):
-    """Notes `tolist` and `numpy`, which on a CPU are no operators: they read the memory."""
+    """Notes what on a CPU is no operator: `tolist` and `numpy` read the memory, and constants are sent to it."""
 
     def __init__(self, seen):
         super().__init__()
         self.seen = seen
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function in (torch.Tensor.tolist, torch.Tensor.numpy):
+        if function in CROSSING:
             self.seen.append(function.__name__)
         return function(*args, **(kwargs or {}))
 
 
 @contextmanager
 def reads():
-    """The list of what the host has read so far."""
+    """The list of what the host has read or sent so far."""
     with Operators() as operators, Lists(operators.seen):
         yield operators.seen
 
@@ -130,7 +134,8 @@ def test_the_spy_sees_a_read():
         float(torch.ones(1).sum())
         torch.ones(3).tolist()
         torch.ones(3)[torch.ones(3) > 0]
-    assert len(seen) >= 3
+        torch.ones(3).new_tensor([1.0]).add(torch.tensor(2.0))
+    assert len(seen) >= 5
 
 
 @pytest.mark.parametrize("chain", [CHAIN, MALA(0.01, 3)])

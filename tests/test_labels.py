@@ -131,7 +131,8 @@ def test_a_model_that_knew_no_classes_begins_with_them_as_what_it_was(recipe):
     """Every class has the energy and the births of all data, and none of the weights is left out."""
     small = {"width": 4} | ({"mapping_width": 4, "size": 8} if "cifar" in recipe else {})
     without, with_labels = (
-        build(find(recipe), small | {"labels": labels}, seed=seed).learner for labels, seed in ((False, 1), (True, 2))
+        build(find(recipe), small | {"labels": labels}, seed=seed).learner
+        for labels, seed in ((False, 1), (True, 2))
     )
     load_weights(with_labels, tell_classes(with_labels, needed(without)), "the model without labels")
     labels = torch.arange(12) % 10
@@ -153,7 +154,16 @@ def test_weights_that_know_classes_are_left_as_they_are():
 
 
 def test_training_with_labels_begins_from_weights_without(plain, place):
-    words = "train", "--init-from", str(plain), "--data", f"{place}/shades.npz", "--labels", "--num-classes", "3"
+    words = (
+        "train",
+        "--init-from",
+        str(plain),
+        "--data",
+        f"{place}/shades.npz",
+        "--labels",
+        "--num-classes",
+        "3",
+    )
     assert main([*words, "--out", f"{place}/told"]) == 0
     assert read_model(place / "told")[0]["energy.net.directions"].abs().sum() > 0
     assert read_record(place / "told")["init_from"]["source"] == str(plain)

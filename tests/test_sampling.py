@@ -130,6 +130,22 @@ def test_a_model_is_drawn_from_in_the_precision_it_was_trained_in_unless_another
     assert heard_by(draws)[0] == {computed_in}
 
 
+def test_a_precision_that_the_machine_lacks_is_refused_where_it_is_asked_for_and_not_where_it_is_the_models(
+    monkeypatch,
+):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    saved = Saved(
+        nn.Identity(),
+        Experiment(nn.Identity(), Ring, Schedule(1, 1, {}, precision="bfloat16")),
+        "model",
+        0,
+        "cpu",
+    )
+    assert Sampling().computed_in(saved) == "float32"
+    with pytest.raises(ValueError, match="this cpu has no instructions for bfloat16: leave --precision out"):
+        Sampling(precision="bfloat16").computed_in(saved)
+
+
 class Along(nn.Module):
     """The score f(x) = ⟨w, x⟩."""
 

@@ -74,7 +74,9 @@ class ByClass(nn.Module):
         The class is heard by the mapping's first layer, `read_in`; ValueError where it has none of that name.
         """
         if READ_IN not in inner:
-            raise ValueError(f"a mapping is told classes by its first layer, {READ_IN}, and these weights have none")
+            raise ValueError(
+                f"a mapping is told classes by its first layer, {READ_IN}, and these weights have none"
+            )
         deaf = torch.zeros_like(inner[READ_IN])
         wider = {READ_IN: torch.cat([inner[READ_IN], deaf], 1)}
         return carried("mapping", inner | wider) | {"codes": self.codes.detach().clone()}

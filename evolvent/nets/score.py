@@ -25,6 +25,7 @@ def num_halvings(size: int) -> int:
 
 def patched(size: int, patch: int) -> int:
     """The side of an image of `size` px in patches. ValueError unless patch is a power of two that leaves 4 or more."""
+    num_halvings(size)
     if patch < 1 or patch & (patch - 1) or size // patch < 4:
         raise ValueError(f"a patch must be 1, 2, 4, … and leave 4 to a side of {size} px, not {patch}")
     return size // patch

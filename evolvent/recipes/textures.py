@@ -124,8 +124,10 @@ def texture_frame(
     net.calibrate(parts.train.draw(128))
     chain = Langevin(chain_step_size, chain_steps)
     schedule = texture_schedule(num_steps, batch_size, lr)
-    bank = {"num_slots": num_slots, "rebirth": rebirth, "sampling_steps": sampling_steps}
-    return gcn_on_texture(parts, net, chain, std=std, flow=KL(), **bank, schedule=schedule)
+    return gcn_on_texture(
+        parts, net, chain, std=std, flow=KL(), schedule=schedule,
+        num_slots=num_slots, rebirth=rebirth, sampling_steps=sampling_steps,
+    )  # fmt: skip
 
 
 @recipe(shows="w-GCN (or GCN, tau 0): the filters are learned as well", minutes=3, score="R .060, real .073")
@@ -159,8 +161,10 @@ def texture_gcn(
     flow = JKO(tau=tau, ends="data", share=0.25)
     chain = Langevin(chain_step_size, chain_steps)
     schedule = texture_schedule(num_steps, batch_size, lr)
-    bank = {"num_slots": num_slots, "rebirth": rebirth, "sampling_steps": sampling_steps}
-    return gcn_on_texture(parts, net, chain, std=std, flow=flow, **bank, schedule=schedule)
+    return gcn_on_texture(
+        parts, net, chain, std=std, flow=flow, schedule=schedule,
+        num_slots=num_slots, rebirth=rebirth, sampling_steps=sampling_steps,
+    )  # fmt: skip
 
 
 def texture_schedule(num_steps: int, batch_size: int, lr: float) -> Schedule:

@@ -95,6 +95,8 @@ def test_odd_sizes_are_refused():
     for patch in (0, 3, 16):
         with pytest.raises(ValueError, match=f"not {patch}"):
             ResidualScore(32, patch=patch)
+    with pytest.raises(ValueError, match="not 12"):
+        ResidualScore(12, patch=2)
     with pytest.raises(ValueError, match="cannot stand"):
         Upsampling(8, 16)
 
