@@ -19,7 +19,7 @@ import evolvent.early  # noqa: F401 - before what takes seconds to import
 # isort: split
 from evolvent.conditional import Conditional
 from evolvent.data.images import Images
-from evolvent.dynamics import MALA, Langevin, Underdamped
+from evolvent.dynamics import MALA, Independent, Langevin, Underdamped
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, Annealed, linear, logistic
 from evolvent.guard import Guard
@@ -40,6 +40,6 @@ __version__ = "0.1.0"
 __all__ = [
     "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Conditional", "ConditionalGCN",
     "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
-    "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer", "Underdamped",
+    "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer", "Underdamped",
     "Uniform", "draw", "linear", "logistic",
 ]  # fmt: skip

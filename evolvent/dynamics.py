@@ -228,6 +228,46 @@ class MALA(Langevin):
         return -squared_norm(y - x + step_size * force) / (4 * step_size * self.temperature)
 
 
+@dataclass(frozen=True)
+class Independent(Dynamics):
+    """Independence Metropolis: every proposal is a fresh draw of q, accepted so that q exp(−Φ/T) is left invariant.
+
+    It takes no force, and goes from mode to mode at once. Its proposals are good where the reference is: in hidden
+    space, where a draw is a birth, it chooses among births (the Metropolis–Hastings GAN; Turner et al. 2019). At
+    temperature 0 the least Φ of all proposals is kept. `step_size` has no part in it.
+    """
+
+    step_size: float = 1.0
+    num_steps: int = 30
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compiled:
+            raise ValueError(
+                "independent proposals take no force, and are not compiled: leave `compiled` out"
+            )
+
+    def begin(self, energy: Energy, x: Points, rows: int | None) -> State:
+        return super().begin(energy, x, rows)._replace(here=self._felt(energy, x))
+
+    def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
+        x, here = state.x, state.here
+        y = energy.reference.sample(len(x), noise)
+        there = self._felt(energy, y)
+        # Of the ratio of densities that of the references is the proposals' own, the other way up.
+        log_ratio = ((here.energy - energy.pull(x)) - (there.energy - energy.pull(y))) / self.temperature
+        accept = noise.uniform(len(x)).log() < log_ratio
+        x = torch.where(accept.view(-1, *[1] * (x.dim() - 1)), y, x)
+        new = Felt(torch.where(accept, there.energy, here.energy), here.force)
+        return State(x, here, state.refused + (~accept).float(), state.rows, here=new)
+
+    @staticmethod
+    @torch.no_grad()
+    def _felt(energy: Energy, x: Points) -> Felt:
+        """U alone."""
+        return Felt(energy(x), torch.zeros_like(x))
+
+
 def at_rest(energy: Energy, x: Points) -> Evolution:
     """The evolution of particles that do not move, for learners without a chain.
 

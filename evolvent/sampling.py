@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from evolvent.dynamics import Dynamics, Langevin
+from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.machine import Precision, autocast
 from evolvent.noise import ImageNoise
 from evolvent.shapes import Points
@@ -128,7 +128,7 @@ def _stage(name: str, offered: Mapping[str, Dynamics], changes: dict[str, float]
         flat = {"final_step_size": None} if "step_size" in changes else {}
         return replace(offered[name], **changes, **flat)
     if {"num_steps", "step_size", "temperature"} <= changes.keys():
-        return Langevin(**changes)
+        return Independent(**changes) if name == "selection" else Langevin(**changes)
     raise ValueError(
         f'"{name}" is not among the stages that this recipe samples with ({", ".join(offered) or "none"});'
         " to add a stage that its learner has, give --num-steps, --step-size and --temperature as well"

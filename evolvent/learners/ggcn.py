@@ -1,6 +1,7 @@
 """GGCN: hidden space mapping. The reference becomes learnable, q_φ = g_φ # N(0, I).           [source: the idea]
 
     z ~ N(0, I)                          hidden space
+    z ← select(z; Φ(g(z)))               selection among births, if asked for                  [derived]
     z ← evolve(z; β Φ(g(z)) + ‖z‖²/2)    evolution in hidden space, if asked for               [derived]
     x⁰ = g(z)                            birth
     x ← evolve(x⁰; Φ)                    evolution in image space, if asked for                [derived]
@@ -24,18 +25,22 @@ from evolvent.noise import Noise
 from evolvent.reference import Gaussian
 from evolvent.shapes import Hidden, Points
 
-STAGES = ("hidden", "image")
-"""Where particles can evolve, in order; which of them a run takes is up to it."""
+IN_HIDDEN_SPACE = ("selection", "hidden")
+STAGES = (*IN_HIDDEN_SPACE, "image")
+"""What particles can go through, in order; which of them a run takes is up to it.
+
+"selection" is for `dynamics.Independent`, which goes over to other births; "hidden" moves codes on from where they are.
+"""
 
 
 class GGCN(nn.Module):
     """An energy, a mapping, and the stages of evolution between birth and the energy's update.
 
     energy: its reference is the one that image-space evolution feels; `Uniform` leaves Φ alone.
-    training: the stages run in every update, a dict with "hidden", "image", both or neither. Neither is
-        adversarial learning: no chain at all.
+    training: the stages run in every update, a dict with any of `STAGES`. None is adversarial learning: no chain
+        at all.
     sampling: the stages run by `sample`.
-    beta: weight of the learned potential in hidden space, 0 or above.
+    beta: weight of the learned potential in hidden evolution, 0 or above; selection's is 1 over its temperature.
     augmentation: of data and particles in both losses, and nowhere else; None leaves them as they are.
     """
 
@@ -83,25 +88,28 @@ class GGCN(nn.Module):
     def evolve(self, hidden: Hidden, births: Points, noise: Noise) -> Evolution:
         """The stages of training, one record from birth to end."""
         stages = self.evolution_in_training
-        x = births
-        if "hidden" in stages:
-            x = self.mapping(self.evolve_hidden(stages["hidden"], hidden, noise))
+        moved = self.evolve_hidden(hidden, stages, noise)
+        stays = moved is hidden
+        x = births if stays else self.mapping(moved)
         evolution = (
             self.run(stages["image"], self.energy, x, noise) if "image" in stages else at_rest(self.energy, x)
         )
-        return evolution.since(self.energy, births) if "hidden" in stages else evolution
+        return evolution if stays else evolution.since(self.energy, births)
 
-    def evolve_hidden(self, dynamics: Dynamics, hidden: Hidden, noise: Noise) -> Hidden:
-        """Evolution under V(z) = β Φ(g(z)) + ‖z‖²/2."""
-        pulled_back = self.energy.pullback(self.mapping, self.hidden, beta=self.beta)
-        return self.run(dynamics, pulled_back, hidden, noise).end
+    def evolve_hidden(self, hidden: Hidden, stages: dict[str, Dynamics], noise: Noise) -> Hidden:
+        """The codes after their stages, under V(z) = β Φ(g(z)) + ‖z‖²/2; the same tensor where there are none."""
+        for name, beta in zip(IN_HIDDEN_SPACE, (1.0, self.beta), strict=True):
+            if name in stages:
+                pulled_back = self.energy.pullback(self.mapping, self.hidden, beta=beta)
+                hidden = self.run(stages[name], pulled_back, hidden, noise).end
+        return hidden
 
     def run(self, dynamics: Dynamics, energy: Energy, x: Points, noise: Noise) -> Evolution:
         """One stage, under the learner's energy or the one pulled back."""
         return dynamics.evolve(energy, x, noise)
 
     def sample(self, num: int, noise: Noise, stages: dict[str, Dynamics] | None = None) -> Points:
-        """Hidden evolution, birth, image evolution, as far as `stages` names them; {} gives births."""
+        """Selection, hidden evolution, birth, image evolution, as far as `stages` names them; {} gives births."""
         return self.grow(self.hidden.sample(num, noise), noise, stages)
 
     def grow(self, hidden: Hidden, noise: Noise, stages: dict[str, Dynamics] | None) -> Points:
@@ -109,9 +117,7 @@ class GGCN(nn.Module):
         stages = self.stages if stages is None else stages
         require_stages(stages, STAGES)
         with evaluating(self.mapping):
-            if "hidden" in stages:
-                hidden = self.evolve_hidden(stages["hidden"], hidden, noise)
-            x = self.mapping(hidden).detach()
+            x = self.mapping(self.evolve_hidden(hidden, stages, noise)).detach()
         return self.run(stages["image"], self.energy, x, noise).end if "image" in stages else x
 
 

@@ -16,7 +16,7 @@ from evolvent.augmentation import Augment, Augmentation, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
-from evolvent.dynamics import Dynamics, Langevin
+from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, Annealed, Flow, logistic
 from evolvent.learners.amortized import Adversarial
@@ -51,6 +51,7 @@ def cifar10_amortized(
     beta: float = 8.0,
     hidden_steps: int = 50,
     hidden_step_size: float = 0.02,
+    selection_steps: int = 0,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     augment: Augment = 0.0,
@@ -67,6 +68,7 @@ def cifar10_amortized(
         beta: weight of the energy in hidden space, at sampling.
         hidden_steps: of the chain there.
         hidden_step_size: of that chain.
+        selection_steps: births that a code may go over to before that chain, if the energy prefers them.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -77,7 +79,7 @@ def cifar10_amortized(
         *nets,
         flow=mapped_flow(tau, tau_end, num_steps),
         beta=beta,
-        hidden=Langevin(hidden_step_size, hidden_steps),
+        hidden=in_hidden_space(selection_steps, hidden_steps, hidden_step_size),
         training={},
         augmentation=augmentation(augment, num_steps * batch_size),
     )
@@ -102,6 +104,7 @@ def cifar10_ggcn(
     beta: float = 8.0,
     hidden_steps: int = 50,
     hidden_step_size: float = 0.02,
+    selection_steps: int = 0,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     chain_steps: int = 2,
@@ -121,6 +124,7 @@ def cifar10_ggcn(
         beta: weight of the energy in hidden space, at sampling.
         hidden_steps: of the chain there.
         hidden_step_size: of that chain.
+        selection_steps: births that a code may go over to before that chain, if the energy prefers them.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -132,7 +136,7 @@ def cifar10_ggcn(
         *nets,
         flow=mapped_flow(tau, tau_end, num_steps),
         beta=beta,
-        hidden=Langevin(hidden_step_size, hidden_steps),
+        hidden=in_hidden_space(selection_steps, hidden_steps, hidden_step_size),
         training={"image": image},
         augmentation=augmentation(augment, num_steps * batch_size),
     )
@@ -290,7 +294,7 @@ def ggcn(
     *,
     flow: Flow,
     beta: float,
-    hidden: Dynamics,
+    hidden: dict[str, Dynamics],
     training: dict[str, Dynamics],
     augmentation: Augmentation | None,
 ) -> GGCN:
@@ -300,10 +304,18 @@ def ggcn(
         flow=flow,
         mapping_loss=Adversarial(logistic),
         training=training,
-        sampling={"hidden": hidden} | training,
+        sampling=hidden | training,
         beta=beta,
         augmentation=augmentation,
     )
+
+
+def in_hidden_space(selection_steps: int, num_steps: int, step_size: float) -> dict[str, Dynamics]:
+    """What codes go through at sampling: selection among births, if there are steps of it, and evolution."""
+    selection = (
+        {"selection": Independent(num_steps=selection_steps, temperature=1 / 3)} if selection_steps else {}
+    )
+    return selection | {"hidden": Langevin(step_size, num_steps)}
 
 
 def mapped_flow(tau: float, tau_end: float | None = None, num_steps: int = 0) -> Flow:

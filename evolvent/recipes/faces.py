@@ -7,11 +7,10 @@ from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
-from evolvent.dynamics import Langevin
 from evolvent.metrics.scores import judge_images
 from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import noisy_descent
-from evolvent.recipes.cifar10 import NOT_RUN, ggcn, mapped_flow, nets_of, schedule
+from evolvent.recipes.cifar10 import NOT_RUN, ggcn, in_hidden_space, mapped_flow, nets_of, schedule
 from evolvent.trainer import Adam, Experiment
 
 SIZE = 64
@@ -37,6 +36,7 @@ def faces64_ggcn(
     beta: float = 3.0,
     hidden_steps: int = 50,
     hidden_step_size: float = 0.02,
+    selection_steps: int = 0,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     chain_steps: int = 2,
@@ -53,6 +53,7 @@ def faces64_ggcn(
         beta: weight of the energy in hidden space, at sampling.
         hidden_steps: of the chain there.
         hidden_step_size: of that chain.
+        selection_steps: births that a code may go over to before that chain, if the energy prefers them.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
@@ -61,7 +62,7 @@ def faces64_ggcn(
         *nets,
         flow=mapped_flow(tau),
         beta=beta,
-        hidden=Langevin(hidden_step_size, hidden_steps),
+        hidden=in_hidden_space(selection_steps, hidden_steps, hidden_step_size),
         training={"image": image},
         augmentation=augmentation(augment, num_steps * batch_size),
     )
