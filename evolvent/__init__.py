@@ -40,6 +40,6 @@ __version__ = "0.1.0"
 __all__ = [
     "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Conditional", "ConditionalGCN",
     "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
-    "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer", "Underdamped",
-    "Uniform", "draw", "linear", "logistic",
+    "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer",
+    "Underdamped", "Uniform", "draw", "linear", "logistic",
 ]  # fmt: skip

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from evolvent.drawing import Device, settle_device
 from evolvent.guard import Guard
-from evolvent.nets.classes import tell_classes
+from evolvent.nets.retelling import with_classes_of
 from evolvent.options import Parser, parse
 from evolvent.pretrained import load_weights, weights_and_origin
 from evolvent.ranks import here
@@ -138,7 +138,7 @@ def _trainer(
     """The recipe's trainer; with guard True or False in place of what its schedule says."""
     experiment = build(recipe, facts["arguments"], seed=facts["seed"])
     if weights is not None:
-        weights = tell_classes(experiment.learner, weights)
+        weights = with_classes_of(experiment.learner, weights)
         load_weights(experiment.learner, weights, facts["init_from"]["source"])
     data, schedule = experiment.data(), experiment.schedule
     if guard is not None:

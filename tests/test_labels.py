@@ -9,7 +9,7 @@ from hostile import refused
 from PIL import Image
 
 from evolvent.cli import main
-from evolvent.nets.classes import tell_classes
+from evolvent.nets.retelling import forgotten, with_classes_of
 from evolvent.pretrained import load_weights
 from evolvent.recipes.digits import digits
 from evolvent.recipes.find import build, find
@@ -17,6 +17,7 @@ from evolvent.runs import read_model, read_record
 from evolvent.sampling import needed
 from evolvent.shapes import apart, carry
 
+IMAGES = {"data": "digits", "size": 8, "channels": 1, "width": 4, "num_hidden": 4, "labels": True}
 WORDS = [
     "--size",
     "8",
@@ -134,7 +135,7 @@ def test_a_model_that_knew_no_classes_begins_with_them_as_what_it_was(recipe):
         build(find(recipe), small | {"labels": labels}, seed=seed).learner
         for labels, seed in ((False, 1), (True, 2))
     )
-    load_weights(with_labels, tell_classes(with_labels, needed(without)), "the model without labels")
+    load_weights(with_labels, with_classes_of(with_labels, needed(without)), "the model without labels")
     labels = torch.arange(12) % 10
     x = torch.rand(12, *without.energy.reference.event_shape)
     assert torch.equal(with_labels.energy.potential(carry(x, labels)), without.energy.potential(x))
@@ -147,10 +148,44 @@ def test_a_model_that_knew_no_classes_begins_with_them_as_what_it_was(recipe):
         assert heard[:, len(z[0]) :].abs().sum() > 0  # the class is not heard yet, and will be
 
 
-def test_weights_that_know_classes_are_left_as_they_are():
-    learner = build(digits, {"labels": True, "width": 4}).learner
+@pytest.mark.parametrize("labels", [False, True])
+def test_weights_of_as_many_classes_are_left_as_they_are(labels):
+    learner = build(digits, {"labels": labels, "width": 4}).learner
     weights = needed(learner)
-    assert tell_classes(learner, weights) is weights
+    assert with_classes_of(learner, weights) is weights
+
+
+def test_a_model_that_forgets_its_classes_begins_as_that_of_the_mean_class():
+    """Where all classes but one direction and one code are zero, the mean class is a tenth of that one."""
+    with_labels = build(digits, {"labels": True, "width": 4}, seed=1).learner
+    energy, mapping = with_labels.energy.net, with_labels.mapping
+    with torch.no_grad():
+        energy.directions.zero_()[3].normal_()
+        mapping.codes.zero_()[3].normal_()
+    without = build(digits, {"width": 4}, seed=2).learner
+    load_weights(without, with_classes_of(without, needed(with_labels)), "the model with labels")
+    with torch.no_grad():
+        energy.directions[3] *= 0.1
+        mapping.codes[3] *= 0.1
+    x, z, threes = torch.rand(4, 1, 32, 32), torch.randn(4, without.mapping.num_hidden), torch.full((4,), 3)
+    torch.testing.assert_close(without.energy.potential(x), with_labels.energy.potential(carry(x, threes)))
+    torch.testing.assert_close(without.mapping(z), apart(mapping(carry(z, threes)))[0])
+
+
+def test_a_model_goes_to_other_classes_by_way_of_none():
+    ten, three = (build(find("images"), IMAGES | {"num_classes": num}, seed=num).learner for num in (10, 3))
+    weights = with_classes_of(three, needed(ten))
+    load_weights(three, weights, "the model with ten classes")
+    assert not three.energy.net.directions.any()
+    assert torch.equal(forgotten(weights)["energy.net.first.weight"], ten.energy.net.score.first.weight)
+
+
+def test_a_mapping_that_cannot_hear_a_class_is_refused():
+    learner = build(digits, {"labels": True, "width": 4}).learner
+    deaf = needed(build(digits, {"width": 4}).learner)
+    del deaf["mapping.read_in.weight"]
+    with pytest.raises(ValueError, match=r"first layer, read_in.weight, and these weights have no"):
+        with_classes_of(learner, deaf)
 
 
 def test_training_with_labels_begins_from_weights_without(plain, place):
@@ -167,10 +202,12 @@ def test_training_with_labels_begins_from_weights_without(plain, place):
     assert main([*words, "--out", f"{place}/told"]) == 0
     assert read_model(place / "told")[0]["energy.net.directions"].abs().sum() > 0
     assert read_record(place / "told")["init_from"]["source"] == str(plain)
+    back = "train", "--init-from", f"{place}/told", "--labels", "false", "--num-classes", "10"
+    assert main([*back, "--out", f"{place}/forgot"]) == 0
+    assert read_model(place / "forgot")[0].keys() == read_model(plain)[0].keys()
 
 
 MISTAKES = {
-    "train --init-from {place}/run --labels false --num-classes 10": "the weights in {place}/run do not fit the recipe",
     "sample {place}/run --label 3": "there is no class 3: this model knows 0 to 2",
     "sample {place}/run --label -1": "classes are named by their numbers",
     "sample {place}/run --label 0,x": 'not "0,x"',

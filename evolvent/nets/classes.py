@@ -6,8 +6,7 @@
 The first is the projection discriminator's form (Miyato and Koyama 2018): what the features say of a class adds up with
 what they say of all data.
 
-Both can begin as the net that they stand around (`tell_classes`): a model that was trained without labels goes on with
-them from where it was.
+Both can begin as the net that they stand around, and leave one behind (`nets.retelling`).
 """
 
 import torch
@@ -16,10 +15,6 @@ from torch import nn
 from evolvent.nets.score import check_counts, inner_product
 from evolvent.shapes import Hidden, PerPoint, Points, apart, carry
 
-Weights = dict[str, torch.Tensor]
-"""A state dict, or a part of one."""
-
-READ_IN = "read_in.weight"
 MOST_CLASSES = 2**16
 """Each has weights of its own, and images to learn them from."""
 
@@ -45,10 +40,6 @@ class Projection(nn.Module):
         self.score, self.num_classes = score, num_classes
         self.directions = nn.Parameter(torch.zeros(num_classes, score.read_out.in_features))
 
-    def around(self, inner: Weights) -> Weights:
-        """This net's weights, given those of a score alone: the same score, to the last bit, whatever the class."""
-        return carried("score", inner) | {"directions": torch.zeros_like(self.directions)}
-
     def forward(self, x: Points) -> PerPoint:
         x, labels = apart(x)
         return inner_product(self.score.features(x), self.score.read_out.weight + self.directions[labels])
@@ -68,36 +59,6 @@ class ByClass(nn.Module):
         self.mapping, self.num_classes, self.num_hidden = mapping, num_classes, mapping.num_hidden // 2
         self.codes = nn.Parameter(torch.randn(num_classes, self.num_hidden))
 
-    def around(self, inner: Weights) -> Weights:
-        """This net's weights, given those of a mapping alone: the same births, whatever the class.
-
-        The class is heard by the mapping's first layer, `read_in`; ValueError where it has none of that name.
-        """
-        if READ_IN not in inner:
-            raise ValueError(
-                f"a mapping is told classes by its first layer, {READ_IN}, and these weights have none"
-            )
-        deaf = torch.zeros_like(inner[READ_IN])
-        wider = {READ_IN: torch.cat([inner[READ_IN], deaf], 1)}
-        return carried("mapping", inner | wider) | {"codes": self.codes.detach().clone()}
-
     def forward(self, hidden: Hidden) -> Points:
         hidden, labels = apart(hidden)
         return carry(self.mapping(torch.cat([hidden, self.codes[labels]], 1)), labels)
-
-
-def tell_classes(learner: nn.Module, weights: Weights) -> Weights:
-    """The weights of a model that knew no classes, as `learner`, which does, begins with them; others as they are."""
-    for path, part in learner.named_modules():
-        own = [f"{path}.{name}" for name, _ in part.named_parameters(recurse=False)]
-        if isinstance(part, Projection | ByClass) and weights.keys().isdisjoint(own):
-            inner = {name: tensor for name, tensor in weights.items() if name.startswith(f"{path}.")}
-            rest = {name: tensor for name, tensor in weights.items() if name not in inner}
-            bare = {name.removeprefix(f"{path}."): tensor for name, tensor in inner.items()}
-            weights = rest | carried(path, part.around(bare))
-    return weights
-
-
-def carried(path: str, weights: Weights) -> Weights:
-    """Under the names that they have one level up."""
-    return {f"{path}.{name}": tensor for name, tensor in weights.items()}

@@ -1,0 +1,79 @@
+"""What training begins from: weights of a model that knows classes from those of one that knows none, and back.
+
+    told         e_y = 0, and the mapping does not hear c_y yet         every class: the energy and births of all data
+    forgotten    w + mean e_y, and the mapping always hears mean c_y    the energy and births of the mean class
+
+From some classes to others it goes by way of none.
+"""
+
+import torch
+from torch import nn
+
+from evolvent.nets.classes import ByClass, Projection
+
+Weights = dict[str, torch.Tensor]
+"""A state dict."""
+
+READ_OUT, READ_IN, BIAS = "read_out.weight", "read_in.weight", "read_in.bias"
+"""Where classes speak and are heard: the score's last layer, and the mapping's first."""
+
+
+def with_classes_of(learner: nn.Module, weights: Weights) -> Weights:
+    """The weights as a model with `learner`'s classes, or none, begins with them; as they are where those are as many.
+
+    ValueError for a mapping that has no layer `read_in` to hear a class with.
+    """
+    known = [len(weights[name]) for name in _ending(weights, "directions")]
+    if known == [learner.num_classes] if hasattr(learner, "num_classes") else not known:
+        return weights
+    return told(learner, forgotten(weights))
+
+
+def told(learner: nn.Module, weights: Weights) -> Weights:
+    """Weights that know no classes, as `learner`'s; its own codes are those that it was drawn with."""
+    for path, part in learner.named_modules():
+        if isinstance(part, Projection):
+            weights = _moved(weights, f"{path}.", f"{path}.score.")
+            weights[f"{path}.directions"] = torch.zeros_like(part.directions)
+        if isinstance(part, ByClass):
+            weights = _moved(weights, f"{path}.", f"{path}.mapping.")
+            heard = _heard(weights, f"{path}.mapping.{READ_IN}")
+            weights[f"{path}.mapping.{READ_IN}"] = torch.cat([heard, torch.zeros_like(heard)], 1)
+            weights[f"{path}.codes"] = part.codes.detach().clone()
+    return weights
+
+
+def forgotten(weights: Weights) -> Weights:
+    """Weights that know classes, as those of the mean class; others as they are."""
+    for name in _ending(weights, "directions"):
+        path, directions = name.removesuffix("directions"), weights[name].float()
+        weights = _moved(weights, f"{path}score.", path, without=name)
+        weights[path + READ_OUT] = weights[path + READ_OUT].float() + directions.mean(0)
+    for name in _ending(weights, "codes"):
+        path, codes = name.removesuffix("codes"), weights[name].float()
+        weights = _moved(weights, f"{path}mapping.", path, without=name)
+        num_hidden, heard = codes.shape[1], _heard(weights, path + READ_IN).float()
+        weights[path + READ_IN] = heard[:, :num_hidden]
+        weights[path + BIAS] = weights[path + BIAS].float() + heard[:, num_hidden:] @ codes.mean(0)
+    return weights
+
+
+def _ending(weights: Weights, last: str) -> list[str]:
+    return [name for name in weights if name.rpartition(".")[2] == last]
+
+
+def _moved(weights: Weights, path: str, to: str, *, without: str | None = None) -> Weights:
+    """Those below `path` under their names below `to`."""
+    return {
+        to + name.removeprefix(path) if name.startswith(path) else name: tensor
+        for name, tensor in weights.items()
+        if name != without
+    }
+
+
+def _heard(weights: Weights, name: str) -> torch.Tensor:
+    if name not in weights:
+        raise ValueError(
+            f"a mapping hears a class with its first layer, {READ_IN}, and these weights have no {name}"
+        )
+    return weights[name]
