@@ -1,42 +1,70 @@
-"""Do samples show the class that was asked for? Of digits drawn by a model with labels:
+"""Do samples show the class that was asked for? Of what a model with labels has drawn into an .npz:
 
     evolvent train digits --labels --out runs/classes
     evolvent sample runs/classes --num 1000 --seed 1 --out samples.npz
-    python benchmarks/class_agreement.py samples.npz
+    python benchmarks/class_agreement.py samples.npz                        digits, over pixels
+    python benchmarks/class_agreement.py samples.npz --data cifar10.npz     over EfficientNet-Lite0's features
 
-A sample agrees when most of its 5 nearest training digits, by Euclidean distance over pixels, are of its class. The
-floor is the same of the held-out digits: what the vote itself gets right of real ones. Samples that are more alike than
-real digits can exceed it.
+A sample agrees when most of its 5 nearest training images, by Euclidean distance, are of its class. The floor is the
+same of held-out images: what the vote itself gets right of real ones. Samples that are more alike than real images can
+exceed it.
 """
 
-import sys
+import argparse
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evolvent.recipes.digits import NUM_CLASSES, held_out_digits, train_digits
+from evolvent.data import load
+from evolvent.data.images import Images
+from evolvent.metrics.efflite0 import EffLite0
+from evolvent.metrics.features import extract
+from evolvent.metrics.memory import nearest
+from evolvent.recipes.digits import held_out_digits, train_digits
 
 NUM_NEAREST = 5
 
 
-def agrees(pixels_uint8: Tensor, labels: Tensor) -> Tensor:
-    """Whether most of the nearest training digits are of the class, for each image [n, 1, 32, 32]."""
-    train = train_digits()
-    distances = torch.cdist(pixels_uint8.flatten(1).float(), train.pixels.flatten(1).float())
-    nearest = train.labels[distances.topk(NUM_NEAREST, largest=False).indices]
-    return nearest.mode(1).values == labels
+def over_pixels(pixels_uint8: Tensor) -> Tensor:
+    return pixels_uint8.flatten(1).float()
+
+
+def over_features(pixels_uint8: Tensor) -> Tensor:
+    return extract(EffLite0(), pixels_uint8)
+
+
+def some(images: Images, num: int) -> Images:
+    """`num` of them at random, or all."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:num]
+    return Images(images.pixels[order], images.labels[order])
 
 
 def main() -> None:
-    with np.load(sys.argv[1]) as archive:
-        pixels, labels = (torch.from_numpy(archive[name]) for name in ("images", "labels"))
-    ours, real = agrees(pixels.permute(0, 3, 1, 2), labels), held_out_digits()
-    usual = agrees(real.pixels, real.labels)
-    by_class = " ".join(f"{float(ours[labels == k].float().mean()):.2f}" for k in range(NUM_CLASSES))
-    print(
-        f"class agreement {float(ours.float().mean()):.3f}, real {float(usual.float().mean()):.3f}; {by_class}"
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("samples", help="an .npz with images and labels")
+    parser.add_argument("--data", help="that the model learned from, with labels (default: the digits)")
+    parser.add_argument("--num", type=int, default=5000, help="training images, at most; held out a fifth")
+    arguments = parser.parse_args()
+    parts = (
+        [load(arguments.data, split=split) for split in ("train", "test")]
+        if arguments.data
+        else [train_digits(), held_out_digits()]
     )
+    train, held_out = some(parts[0], arguments.num), some(parts[1], arguments.num // 5)
+    see = over_features if arguments.data else over_pixels
+    with np.load(arguments.samples) as archive:
+        images, labels = (torch.from_numpy(archive[name]) for name in ("images", "labels"))
+    known = see(train.pixels)
+
+    def agrees(pixels_uint8: Tensor, classes: Tensor) -> Tensor:
+        rows = nearest(see(pixels_uint8), known, k=NUM_NEAREST)
+        return (train.labels[rows].mode(1).values == classes).float()
+
+    ours = agrees(images.permute(0, 3, 1, 2), labels)
+    usual = agrees(held_out.pixels, held_out.labels)
+    by_class = " ".join(f"{float(ours[labels == k].mean()):.2f}" for k in labels.unique())
+    print(f"class agreement {float(ours.mean()):.3f}, real {float(usual.mean()):.3f}; {by_class}")
 
 
 if __name__ == "__main__":
