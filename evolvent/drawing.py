@@ -36,7 +36,7 @@ class Sampling:
         num_steps: of every stage, in place of the recipe's.
         step_size: of every stage, in place of the recipe's.
         temperature: of every stage, in place of the recipe's.
-        beta: weight of the learned energy in hidden space, in place of the recipe's.
+        beta: weight of the learned energy in the stage hidden, in place of the recipe's.
         batch_size: drawn at once, in place of the recipe's (64 images on a CPU); bitwise equal samples need equal ones.
         precision: of the nets, in place of what they were trained in.
     """
@@ -56,7 +56,7 @@ class Sampling:
         stages = choose_stages(offered, self.dynamics, **changes)
         if self.beta is not None and "hidden" not in stages:
             raise ValueError(
-                "beta weighs the energy in hidden space, and nothing evolves there: leave it out"
+                "beta weighs the energy in the stage hidden, which is not among those to run: leave it out"
             )
         return stages
 

@@ -111,7 +111,7 @@ def choose_stages(
     """The stages called `names` ("hidden,image"; "none"; None for all offered), in the order of `offered`.
 
     The numbers that are given replace those of every chosen stage. A stage that is not offered, because its
-    recipe samples without it, needs all three; the learner says whether it knows it.
+    recipe samples without it, needs all three, but "selection" none; the learner says whether it knows it.
     """
     given = {"num_steps": num_steps, "step_size": step_size, "temperature": temperature}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -127,8 +127,10 @@ def _stage(name: str, offered: Mapping[str, Dynamics], changes: dict[str, float]
         # A schedule of step sizes ends where it was told to; one number for all steps has no end of its own.
         flat = {"final_step_size": None} if "step_size" in changes else {}
         return replace(offered[name], **changes, **flat)
+    if name == "selection":
+        return Independent(**changes)
     if {"num_steps", "step_size", "temperature"} <= changes.keys():
-        return Independent(**changes) if name == "selection" else Langevin(**changes)
+        return Langevin(**changes)
     raise ValueError(
         f'"{name}" is not among the stages that this recipe samples with ({", ".join(offered) or "none"});'
         " to add a stage that its learner has, give --num-steps, --step-size and --temperature as well"

@@ -197,7 +197,7 @@ SAMPLE = {
     "sample {images} --temperature inf": '--temperature takes a number, not "inf',
     "sample {images} --temperature hot": '--temperature takes a number, not "hot',
     "sample {images} --beta nan": '--beta takes a number, not "nan',
-    "sample {images} --beta 2": "beta weighs the energy in hidden space, and nothing evolves there",
+    "sample {images} --beta 2": "beta weighs the energy in the stage hidden, which is not among those to run",
     "sample {images} --batch-size 0": "at least 1 sample in batches of at least 1 can be drawn,",
     "sample {images} --batch-size -64": "at least 1 sample in batches of at least 1 can be drawn,",
     "sample {images} --batch-size 1e3": '--batch-size takes a whole number, not "1e3',

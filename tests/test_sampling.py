@@ -11,7 +11,7 @@ from evolvent.energy import Energy
 from evolvent.flows import KL
 from evolvent.learners.amortized import Adversarial
 from evolvent.learners.gcn import GCN
-from evolvent.learners.ggcn import GGCN, STAGES
+from evolvent.learners.ggcn import GGCN
 from evolvent.particles import Fresh
 from evolvent.pretrained import Saved
 from evolvent.reference import Gaussian
@@ -175,11 +175,18 @@ def test_selection_draws_births_by_what_the_energy_says_of_them_whatever_beta(te
     assert torch.allclose(points.var(0), torch.ones(2), atol=0.12)
 
 
-def test_selection_goes_before_hidden_evolution_and_can_be_added_where_a_recipe_has_none():
-    offered = {"hidden": Langevin(0.1, 60), "image": Langevin(0.1, 2)}
-    stages = choose_stages(offered, "selection,hidden", num_steps=5, step_size=1.0, temperature=1.0)
-    assert isinstance(stages["selection"], Independent) and isinstance(stages["hidden"], Langevin)
-    assert list(STAGES) == ["selection", "hidden", "image"]
+def test_selection_can_be_added_where_a_recipe_has_none_and_leaves_the_other_stages_as_they_are():
+    assert choose_stages(OFFERED, "selection,hidden") == {"hidden": HIDDEN, "selection": Independent()}
+    few = choose_stages({}, "selection", num_steps=5, temperature=0.5)
+    assert few == {"selection": Independent(num_steps=5, temperature=0.5)}
+
+
+def test_selection_goes_before_hidden_evolution_in_whatever_order_they_are_named():
+    """Under beta 0 hidden evolution leaves N(0, I) as it is: after many steps of it a selection shows no more."""
+    hidden, selection = Langevin(0.1, 60), Independent(num_steps=20)
+    for stages in ({"hidden": hidden, "selection": selection}, {"selection": selection, "hidden": hidden}):
+        points = draw(in_codes(beta=0.0), 4000, batch_size=4000, stages=stages)
+        assert torch.allclose(points.mean(0), torch.zeros(2), atol=0.08)
 
 
 @pytest.mark.parametrize("beta", [None, 0.0, 3.0])
@@ -193,8 +200,8 @@ def test_a_beta_given_weighs_the_energy_in_hidden_space(beta):
 
 
 def test_a_beta_is_refused_where_nothing_evolves_in_hidden_space():
-    for model, dynamics in ((learner(), None), (in_codes(), "none")):
-        with pytest.raises(ValueError, match="nothing evolves there"):
+    for model, dynamics in ((learner(), None), (in_codes(), "none"), (in_codes(), "selection")):
+        with pytest.raises(ValueError, match="in the stage hidden, which is not among those to run"):
             Sampling(dynamics=dynamics, beta=2.0).stages(model.stages)
     for refused in (lambda: Sampling(beta=-1.0).weighed(in_codes()), lambda: in_codes(beta=-1.0)):
         with pytest.raises(ValueError, match="0 or above and finite, not -1"):
