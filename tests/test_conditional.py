@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from evolvent.conditional import Conditional
-from evolvent.dynamics import MALA, Langevin, at_rest
+from evolvent.dynamics import MALA, Independent, Langevin, at_rest
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL
 from evolvent.nets.classes import Projection
@@ -133,7 +133,9 @@ def test_a_share_of_the_action_is_taken_at_the_labels_of_its_points(share):
     assert torch.allclose(cost.kinetic, torch.stack(alone).mean(), rtol=1e-4)  # float32 sums in another order
 
 
-@pytest.mark.parametrize("chain", [Langevin(0.05, 4, temperature=0.1), MALA(0.01, 4)])
+@pytest.mark.parametrize(
+    "chain", [Langevin(0.05, 4, temperature=0.1), MALA(0.01, 4), Independent(num_steps=4)]
+)
 def test_a_chain_of_many_classes_is_the_chains_of_each(chain):
     x, labels = points()
     u = energy()

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from evolvent.augmentation import AdaptiveAugmentation
 from evolvent.conditional import Conditional
 from evolvent.data import from_array
-from evolvent.dynamics import MALA, Langevin
+from evolvent.dynamics import MALA, Independent, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, Annealed, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
@@ -121,6 +121,7 @@ LEARNERS = {
     "annealed": lambda: GCN(energy(), bank(), CHAIN, flow=Annealed(JKO(tau=0.4), end=0.1, num_updates=3)),
     "fresh": lambda: GCN(energy(), Fresh(Uniform((1, 8, 8))), MALA(0.01, 3)),
     "ggcn": lambda: ggcn(Cooperative(), hidden=CHAIN, image=CHAIN),
+    "selection": lambda: ggcn(Adversarial(), selection=Independent(num_steps=3)),
     "by class": conditional,
     "chains by class": chains_by_class,
     "amortised": lambda: ggcn(Adversarial(logistic)),
@@ -138,7 +139,7 @@ def test_the_spy_sees_a_read():
     assert len(seen) >= 5
 
 
-@pytest.mark.parametrize("chain", [CHAIN, MALA(0.01, 3)])
+@pytest.mark.parametrize("chain", [CHAIN, MALA(0.01, 3), Independent(num_steps=3)])
 @pytest.mark.parametrize("noise", [Noise(), ImageNoise(0, 0, 16)])
 def test_a_chain_reads_nothing(chain, noise):
     with reads() as seen:

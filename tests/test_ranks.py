@@ -11,7 +11,7 @@ from torch import nn
 from evolvent.augmentation import AdaptiveAugmentation
 from evolvent.conditional import Conditional
 from evolvent.data.toys import Ring
-from evolvent.dynamics import MALA, Langevin
+from evolvent.dynamics import MALA, Independent, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, Annealed, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
@@ -110,6 +110,7 @@ LEARNERS = {
     "wgcn with a bank": partial(on_plane, WGCN, flow=JKO(tau=0.1, ends="data", share=0.5)),
     "wgcn, annealed": lambda: on_plane(WGCN, flow=Annealed(JKO(tau=0.4), end=0.1, num_updates=10)),
     "ggcn, batch norm": partial(ggcn, Adversarial()),
+    "ggcn, selection": partial(ggcn, Adversarial(), selection=Independent(num_steps=2)),
     "ggcn, augmented": augmented,
     "cooperative, batch norm, chains": partial(
         ggcn, Cooperative(), hidden=Langevin(0.01, 2), image=Langevin(0.01, 2)

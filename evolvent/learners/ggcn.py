@@ -62,6 +62,11 @@ class GGCN(nn.Module):
             raise ValueError(
                 "a cooperative mapping follows evolved particles: give at least one stage of training"
             )
+        if isinstance(mapping_loss, Cooperative) and "selection" in training:
+            raise ValueError(
+                "a cooperative mapping follows each code to where it evolved, and selection goes over to other codes:"
+                " leave selection to sampling"
+            )
         self.energy, self.mapping, self.flow, self.mapping_loss = energy, mapping, flow, mapping_loss
         self.augmentation = augmentation
         self.hidden = Gaussian((mapping.num_hidden,))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evolvent.augmentation import AdaptiveAugmentation
-from evolvent.dynamics import MALA, Langevin
+from evolvent.dynamics import MALA, Independent, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
@@ -71,6 +71,7 @@ LEARNERS = {
     "wgcn-data": lambda: gcn(WGCN, Persistent, flow=JKO(tau=0.1, ends="data", share=0.5)),
     "cooperative": lambda: ggcn(Cooperative(), image=CHAIN),
     "hidden-then-image": lambda: ggcn(Adversarial(), hidden=Langevin(0.05, 2), image=CHAIN),
+    "selection-then-image": lambda: ggcn(Adversarial(), selection=Independent(num_steps=2), image=CHAIN),
     "adversarial-linear": lambda: ggcn(Adversarial()),
     "adversarial-logistic": lambda: ggcn(Adversarial(logistic), JKO(contrast=logistic, tau=0.1, ends="data")),
     "augmented": lambda: ggcn(Adversarial(logistic), augmentation=AdaptiveAugmentation(num_images=100)),
@@ -205,6 +206,11 @@ def test_hidden_chains_that_do_not_move_cost_a_cooperative_mapping_nothing():
     assert learner(data()).losses["mapping"] < 1e-6
     with pytest.raises(ValueError, match="at least one stage"):
         ggcn(Cooperative())
+
+
+def test_a_cooperative_mapping_is_not_taught_the_births_of_other_codes():
+    with pytest.raises(ValueError, match="leave selection to sampling"):
+        ggcn(Cooperative(), selection=Independent(num_steps=2), image=CHAIN)
 
 
 def test_the_record_of_hidden_then_image_evolution_starts_at_the_births():
