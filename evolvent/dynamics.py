@@ -6,7 +6,7 @@ The papers write the step as δ²/2 and the noise as δ: h = δ²/2 and T = 1. T
 conventions meet; everywhere else a step size is h.   [source: Langevin dynamics of FRAME and GCN]
 
 To write another dynamics, subclass `Dynamics` and define `propose`; override `begin` and `step` as well where a move
-may be refused. `evolve` is inherited.
+may be refused, or instead where it takes no force. `evolve` is inherited.
 """
 
 import math
@@ -31,7 +31,8 @@ class Evolution(NamedTuple):
     start_energy: PerPoint | None
     """U(start), in nats; None for particles at rest."""
     force_norm: PerPoint
-    """‖∇U‖ where the last move began, the last place where a chain needs it; at rest, of some of the particles only."""
+    """‖∇U‖ where the last move began, the last place where a chain needs it; at rest, of some of the particles only.
+    0 of a dynamics that takes no force."""
     distance: PerPoint
     """‖end − start‖."""
     acceptance: Scalar
@@ -234,7 +235,7 @@ class Independent(Dynamics):
 
     It takes no force, and goes from mode to mode at once. Its proposals are good where the reference is: in hidden
     space, where a draw is a birth, it chooses among births (the Metropolis–Hastings GAN; Turner et al. 2019). At
-    temperature 0 the least Φ of all proposals is kept. `step_size` has no part in it.
+    temperature 0 the least Φ of the start and all proposals is kept. `step_size` has no part in it.
     """
 
     step_size: float = 1.0
@@ -264,7 +265,7 @@ class Independent(Dynamics):
     @staticmethod
     @torch.no_grad()
     def _felt(energy: Energy, x: Points) -> Felt:
-        """U alone."""
+        """U, and zeros for a force that is not taken."""
         return Felt(energy(x), torch.zeros_like(x))
 
 

@@ -136,7 +136,7 @@ def test_the_spy_sees_a_read():
         torch.ones(3).tolist()
         torch.ones(3)[torch.ones(3) > 0]
         torch.ones(3).new_tensor([1.0]).add(torch.tensor(2.0))
-    assert len(seen) >= 5
+    assert len(seen) == 5
 
 
 @pytest.mark.parametrize("chain", [CHAIN, MALA(0.01, 3), Independent(num_steps=3)])

@@ -24,7 +24,10 @@ def num_halvings(size: int) -> int:
 
 
 def patched(size: int, patch: int) -> int:
-    """The side of an image of `size` px in patches. ValueError unless patch is a power of two that leaves 4 or more."""
+    """The side of an image of `size` px in patches. ValueError unless patch is a power of two that leaves 4 or more.
+
+    A size that cannot be halved down to 4 px is refused as it was given, not as its patches.
+    """
     num_halvings(size)
     if patch < 1 or patch & (patch - 1) or size // patch < 4:
         raise ValueError(f"a patch must be 1, 2, 4, … and leave 4 to a side of {size} px, not {patch}")

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from evolvent.recipes import cifar10
+from evolvent.recipes.faces import faces64_ggcn
 from evolvent.trainer import Trainer
 
 SMALL = {"size": 8, "num_steps": 2, "batch_size": 4, "width": 4}
@@ -21,6 +22,15 @@ RECIPES = [
     (cifar10.cifar10_wgcn, CHAINS),
     (cifar10.cifar10_multigrid, MAPPED),
 ]
+
+
+@pytest.mark.parametrize("recipe", [cifar10.cifar10_amortized, cifar10.cifar10_ggcn, faces64_ggcn])
+def test_selection_is_a_stage_of_sampling_where_it_has_steps_and_never_of_training(recipe):
+    small = {"size": 8, "width": 4} | MAPPED
+    without, with_steps = (recipe(**small, selection_steps=steps).learner for steps in (0, 3))
+    assert with_steps.stages["selection"].num_steps == 3
+    assert with_steps.stages.keys() - without.stages.keys() == {"selection"}
+    assert "selection" not in with_steps.evolution_in_training
 
 
 def named(part):
