@@ -11,7 +11,7 @@ may be refused, or instead where it takes no force. `evolve` is inherited.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import NamedTuple
 
@@ -238,7 +238,7 @@ class Independent(Dynamics):
     temperature 0 the least Φ of the start and all proposals is kept. `step_size` has no part in it.
     """
 
-    step_size: float = 1.0
+    step_size: float = field(default=1.0, kw_only=True)
     num_steps: int = 30
 
     def __post_init__(self) -> None:
@@ -249,24 +249,27 @@ class Independent(Dynamics):
             )
 
     def begin(self, energy: Energy, x: Points, rows: int | None) -> State:
-        return super().begin(energy, x, rows)._replace(here=self._felt(energy, x))
+        # Φ alone: of the ratio of densities the references' share is the proposals' own, the other way up.
+        return (
+            super()
+            .begin(energy, x, rows)
+            ._replace(here=Felt(self._potential(energy, x), torch.zeros_like(x)))
+        )
 
     def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
         x, here = state.x, state.here
         y = energy.reference.sample(len(x), noise)
-        there = self._felt(energy, y)
-        # Of the ratio of densities that of the references is the proposals' own, the other way up.
-        log_ratio = ((here.energy - energy.pull(x)) - (there.energy - energy.pull(y))) / self.temperature
-        accept = noise.uniform(len(x)).log() < log_ratio
+        there = self._potential(energy, y)
+        accept = noise.uniform(len(x)).log() < (here.energy - there) / self.temperature
+        felt = Felt(here.energy + energy.pull(x), here.force)
         x = torch.where(accept.view(-1, *[1] * (x.dim() - 1)), y, x)
-        new = Felt(torch.where(accept, there.energy, here.energy), here.force)
-        return State(x, here, state.refused + (~accept).float(), state.rows, here=new)
+        here = here._replace(energy=torch.where(accept, there, here.energy))
+        return State(x, felt, state.refused + (~accept).float(), state.rows, here=here)
 
     @staticmethod
     @torch.no_grad()
-    def _felt(energy: Energy, x: Points) -> Felt:
-        """U, and zeros for a force that is not taken."""
-        return Felt(energy(x), torch.zeros_like(x))
+    def _potential(energy: Energy, x: Points) -> PerPoint:
+        return energy.potential(x)
 
 
 def at_rest(energy: Energy, x: Points) -> Evolution:

@@ -180,11 +180,22 @@ def test_a_model_goes_to_other_classes_by_way_of_none():
     assert torch.equal(forgotten(weights)["energy.net.first.weight"], ten.energy.net.score.first.weight)
 
 
+def test_weights_of_a_learner_without_a_mapping_do_not_fit_one_that_has_it():
+    chains = needed(build(find("digits-gcn"), {"width": 4}).learner)
+    learner = build(digits, {"labels": True, "width": 4}).learner
+    with pytest.raises(
+        ValueError, match=r"weights in chains do not fit the recipe: mapping\.codes is absent"
+    ):
+        load_weights(learner, with_classes_of(learner, chains), "chains")
+
+
 def test_a_mapping_that_cannot_hear_a_class_is_refused():
     learner = build(digits, {"labels": True, "width": 4}).learner
     deaf = needed(build(digits, {"width": 4}).learner)
     del deaf["mapping.read_in.weight"]
-    with pytest.raises(ValueError, match=r"first layer, read_in.weight, and these weights have no"):
+    with pytest.raises(
+        ValueError, match=r"these weights have no mapping\.mapping\.read_in\.weight: call that layer read_in"
+    ):
         with_classes_of(learner, deaf)
 
 

@@ -30,8 +30,13 @@ def with_classes_of(learner: nn.Module, weights: Weights) -> Weights:
 
 
 def told(learner: nn.Module, weights: Weights) -> Weights:
-    """Weights that know no classes, as `learner`'s; its own codes are those that it was drawn with."""
+    """Weights that know no classes, as `learner`'s; its own codes are those that it was drawn with.
+
+    Nets that the weights lack are left out: weights of another learner are not for this function to refuse.
+    """
     for path, part in learner.named_modules():
+        if not any(name.startswith(f"{path}.") for name in weights):
+            continue
         if isinstance(part, Projection):
             weights = _moved(weights, f"{path}.", f"{path}.score.")
             weights[f"{path}.directions"] = torch.zeros_like(part.directions)
@@ -74,6 +79,7 @@ def _moved(weights: Weights, path: str, to: str, *, without: str | None = None) 
 def _heard(weights: Weights, name: str) -> torch.Tensor:
     if name not in weights:
         raise ValueError(
-            f"a mapping hears a class with its first layer, {READ_IN}, and these weights have no {name}"
+            f"a mapping hears of classes by its first layer, and these weights have no {name}: call that layer read_in,"
+            " or learn with labels from drawn weights"
         )
     return weights[name]
