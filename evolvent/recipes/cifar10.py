@@ -312,9 +312,7 @@ def ggcn(
 
 def in_hidden_space(selection_steps: int, num_steps: int, step_size: float) -> dict[str, Dynamics]:
     """What codes go through at sampling: selection among births, if there are steps of it, and evolution."""
-    selection = (
-        {"selection": Independent(num_steps=selection_steps, temperature=1 / 3)} if selection_steps else {}
-    )
+    selection = {"selection": Independent(num_steps=selection_steps)} if selection_steps else {}
     return selection | {"hidden": Langevin(step_size, num_steps)}
 
 
