@@ -49,7 +49,7 @@ for model in "${models[@]}"; do
         evolvent evaluate "$run" --num "$all" --against "$data" --split train --measures frechet,kernel "${on[@]}"
         if [ "$model" = amortized ] || [ "$model" = ggcn ]; then
             for beta in 2 4 8 16; do
-                evolvent evaluate "$run" --num "${NUM:-5000}" --dynamics hidden --step-size 0.02 --beta "$beta" \
+                evolvent evaluate "$run" --num "${NUM:-5000}" --dynamics selection,hidden --beta "$beta" \
                     --against "$data" --split train --measures frechet,kernel "${on[@]}"
             done
         fi

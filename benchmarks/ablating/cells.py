@@ -19,7 +19,7 @@ from torch import nn
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
-from evolvent.dynamics import Dynamics, Langevin
+from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
@@ -161,7 +161,7 @@ def mapped(
         flow=JKO(contrast=logistic, tau=scale.mapped_tau, ends="data", share=0.25),
         mapping_loss=Adversarial(logistic),
         training=training,
-        sampling={"hidden": scale.hidden} | training,
+        sampling={"selection": Independent(), "hidden": scale.hidden} | training,
         beta=scale.beta,
     )
     adam = {"energy": Adam(scale.mapped_lr), "mapping": Adam(scale.mapping_lr)}
@@ -192,7 +192,9 @@ CELLS = {
         lambda s: mapped(s, {"image": s.short}),
         ("births", "hidden", "image", "hidden+image"),
     ),
-    "amortised": Model("amortised: no chain in training", lambda s: mapped(s, {}), ("births", "hidden")),
+    "amortised": Model(
+        "amortised: no chain in training", lambda s: mapped(s, {}), ("births", "hidden", "selection+hidden")
+    ),
     "fixed": Model(
         "mapping as it was drawn, long chain",
         lambda s: mapped(s, {"image": s.chain}, fixed=True),
@@ -206,7 +208,9 @@ CELLS = {
     "gcn-labels": Model("GCN by class", lambda s: chains(s, None, num_classes=NUM_CLASSES)),
     "wgcn-labels": Model("w-GCN by class, τ", lambda s: chains(s, jko(s), num_classes=NUM_CLASSES)),
     "amortised-labels": Model(
-        "amortised, by class", lambda s: mapped(s, {}, num_classes=NUM_CLASSES), ("births", "hidden")
+        "amortised, by class",
+        lambda s: mapped(s, {}, num_classes=NUM_CLASSES),
+        ("births", "hidden", "selection+hidden"),
     ),
     "wgcn-path": Model("w-GCN, action along the path, τ", lambda s: chains(s, jko(s, 1, "path"))),
     "wgcn-half": Model("w-GCN, action at data, τ/2", lambda s: chains(s, jko(s, 0.5))),

@@ -21,6 +21,7 @@ LADDER = (
     ("GGCN: + hidden birth, short evolution in image space", "ggcn", "image"),
     ("amortised: − chain in training", "amortised", "births"),
     ("amortised: + hidden evolution at sampling", "amortised", "hidden"),
+    ("amortised: + selection among births before it", "amortised", "selection+hidden"),
 )
 """Each a step from the row above."""
 TAUS = ("gcn", "wgcn-half", "wgcn", "wgcn-double", "wgcn-path-half", "wgcn-path", "wgcn-path-double")
@@ -33,6 +34,8 @@ BY_CLASS = (
     ("amortised: births, by class", "amortised-labels", "births"),
     ("amortised: + hidden evolution", "amortised", "hidden"),
     ("amortised: + hidden evolution, by class", "amortised-labels", "hidden"),
+    ("amortised: + selection and hidden evolution", "amortised", "selection+hidden"),
+    ("amortised: + selection and hidden evolution, by class", "amortised-labels", "selection+hidden"),
 )
 UPSAMPLING = (("fixed", "births"), ("fixed", "image"), ("trainable", "births"), ("trainable", "image"))
 CURVES = ("gcn", "wgcn", "wgcn-path")

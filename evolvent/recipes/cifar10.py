@@ -49,9 +49,9 @@ def cifar10_amortized(
     tau: float = 0.04,
     tau_end: float | None = None,
     beta: float = 8.0,
-    hidden_steps: int = 50,
-    hidden_step_size: float = 0.02,
-    selection_steps: int = 0,
+    selection_steps: int = 30,
+    hidden_steps: int = 25,
+    hidden_step_size: float = 0.01,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     augment: Augment = 0.0,
@@ -65,10 +65,10 @@ def cifar10_amortized(
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
         tau_end: where tau goes over the run, by factors; without it tau stays.
-        beta: weight of the energy in hidden space, at sampling.
-        hidden_steps: of the chain there.
-        hidden_step_size: of that chain.
-        selection_steps: births that a code may go over to before that chain, if the energy prefers them.
+        beta: weight of the energy in the hidden chain, at sampling.
+        selection_steps: births that a code may go over to before that chain, as the energy says; 0 for none.
+        hidden_steps: of the chain.
+        hidden_step_size: of the chain.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -102,9 +102,9 @@ def cifar10_ggcn(
     tau: float = 0.04,
     tau_end: float | None = None,
     beta: float = 8.0,
-    hidden_steps: int = 50,
-    hidden_step_size: float = 0.02,
-    selection_steps: int = 0,
+    selection_steps: int = 30,
+    hidden_steps: int = 25,
+    hidden_step_size: float = 0.01,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     chain_steps: int = 2,
@@ -121,10 +121,10 @@ def cifar10_ggcn(
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
         tau_end: where tau goes over the run, by factors; without it tau stays.
-        beta: weight of the energy in hidden space, at sampling.
-        hidden_steps: of the chain there.
-        hidden_step_size: of that chain.
-        selection_steps: births that a code may go over to before that chain, if the energy prefers them.
+        beta: weight of the energy in the hidden chain, at sampling.
+        selection_steps: births that a code may go over to before that chain, as the energy says; 0 for none.
+        hidden_steps: of the chain.
+        hidden_step_size: of the chain.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.

@@ -34,9 +34,9 @@ def faces64_ggcn(
     patch: int = 1,
     tau: float = 0.1,
     beta: float = 3.0,
-    hidden_steps: int = 50,
+    selection_steps: int = 30,
+    hidden_steps: int = 25,
     hidden_step_size: float = 0.02,
-    selection_steps: int = 0,
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     chain_steps: int = 2,
@@ -50,10 +50,10 @@ def faces64_ggcn(
     Args:
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
-        beta: weight of the energy in hidden space, at sampling.
-        hidden_steps: of the chain there.
-        hidden_step_size: of that chain.
-        selection_steps: births that a code may go over to before that chain, if the energy prefers them.
+        beta: weight of the energy in the hidden chain, at sampling.
+        selection_steps: births that a code may go over to before that chain, as the energy says; 0 for none.
+        hidden_steps: of the chain.
+        hidden_step_size: of the chain.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
