@@ -250,11 +250,8 @@ class Independent(Dynamics):
 
     def begin(self, energy: Energy, x: Points, rows: int | None) -> State:
         # Φ alone: of the ratio of densities the references' share is the proposals' own, the other way up.
-        return (
-            super()
-            .begin(energy, x, rows)
-            ._replace(here=Felt(self._potential(energy, x), torch.zeros_like(x)))
-        )
+        here = Felt(self._potential(energy, x), torch.zeros_like(x))
+        return super().begin(energy, x, rows)._replace(here=here)
 
     def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
         x, here = state.x, state.here
