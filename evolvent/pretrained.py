@@ -178,7 +178,7 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: 
         arguments=json.dumps(record["arguments"]),
         minutes=record.get("seconds", 0) / 60,
         machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
-        commit=record.get("commit"),
+        commit=record.get("commit") or "not known",
         seed=record["seed"],
         precision="half" if half else "single",
         began=_began(record.get("init_from")),
