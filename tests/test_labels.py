@@ -236,5 +236,5 @@ MISTAKES = {
 @pytest.mark.parametrize("line", MISTAKES)
 def test_a_mistake_is_one_sentence(line, run, plain, place, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    refused(line.format(place=place).split(), MISTAKES[line].format(place=place), capsys, watched=place)
+    refused(line.format(place=place).split(), MISTAKES[line], capsys, watched=place)
     assert not list(tmp_path.iterdir())

@@ -102,7 +102,10 @@ class GGCN(nn.Module):
         return evolution if stays else evolution.since(self.energy, births)
 
     def evolve_hidden(self, hidden: Hidden, stages: dict[str, Dynamics], noise: Noise) -> Hidden:
-        """The codes after their stages, under V(z) = β Φ(g(z)) + ‖z‖²/2; the same tensor where there are none."""
+        """The codes after their stages, the same tensor where there are none.
+
+        Selection is under Φ(g(z)) + ‖z‖²/2, evolution under V(z) = β Φ(g(z)) + ‖z‖²/2.
+        """
         for name, beta in zip(IN_HIDDEN_SPACE, (1.0, self.beta), strict=True):
             if name in stages:
                 pulled_back = self.energy.pullback(self.mapping, self.hidden, beta=beta)
