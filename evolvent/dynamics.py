@@ -77,6 +77,12 @@ class State(NamedTuple):
     momentum: Points | None = None
     """Of a dynamics that keeps some: at the middle of its last move; None before the first."""
 
+    def where_it_ended(self) -> Points:
+        """x, but NaN where U is: no rule leaves such a place, and the particle would look as if it had settled."""
+        if self.here is None:
+            return self.x
+        return self.x.masked_fill(self.here.energy.isnan().view(-1, *[1] * (self.x.dim() - 1)), math.nan)
+
 
 @dataclass(frozen=True)
 class Dynamics:
@@ -142,12 +148,13 @@ class Dynamics:
             state, start_energy = run_compiled(self, energy, state, noise, light=light)
         else:
             state, start_energy = self.run(energy, state, noise, self.step_sizes())
+        end = state.where_it_ended()
         return Evolution(
             start=start,
-            end=state.x,
+            end=end,
             start_energy=start_energy,
             force_norm=squared_norm(state.felt.force).sqrt(),
-            distance=squared_norm(state.x - start).sqrt(),
+            distance=squared_norm(end - start).sqrt(),
             acceptance=1 - state.refused.mean() / self.num_steps,
         )
 

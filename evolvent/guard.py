@@ -158,7 +158,8 @@ def sizes(line: Mapping[str, float]) -> dict[str, float]:
 
 def likely_cause(line: Mapping[str, float]) -> str:
     """What probably happened, and what to try."""
-    if line.get("acceptance", 1) < 0.2:
+    takes_steps = line.get("force_norm", 1) > 0
+    if takes_steps and line.get("acceptance", 1) < 0.2:
         return f"the chain accepts {line['acceptance']:.0%} of its moves: try a smaller chain step size"
     if line.get("energy_drop", 0) < 0:
         return (

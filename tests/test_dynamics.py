@@ -34,6 +34,13 @@ class Stretched(nn.Module):
         return -0.5 * (x / self.deviations).square().sum(1)
 
 
+class HalfLine(nn.Module):
+    """√x, which is no number below 0."""
+
+    def forward(self, x):
+        return x.sqrt()[:, 0]
+
+
 class Flat(nn.Module):
     def forward(self, x):
         return 0.0 * x.flatten(1).sum(1)
@@ -183,6 +190,15 @@ def test_at_temperature_0_the_most_likely_of_all_proposals_is_kept():
         noise.uniform(64)
     every = torch.cat(seen, 1)
     assert torch.equal(end, every.gather(1, every.abs().argmin(1, keepdim=True)))
+
+
+@pytest.mark.parametrize("chain", [Langevin(0.1, 3), MALA(0.1, 3), Independent(num_steps=3)])
+def test_a_particle_whose_energy_is_not_a_number_does_not_look_settled(chain):
+    """A Metropolis rule accepts nothing there, and would hand back the start as the end."""
+    start = torch.tensor([[-0.5], [0.5]])
+    end = chain.evolve(Energy(HalfLine(), Uniform((1,))), start, ImageNoise(0, 0, 2)).end
+    assert end[0].isnan().all()
+    assert end[1].isfinite().all()
 
 
 def test_one_particle_does_not_see_its_batch():

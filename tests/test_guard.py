@@ -102,6 +102,9 @@ def test_a_flat_energy_is_told_once_and_not_before_its_time():
 
 def test_the_cause_is_read_off_the_signs():
     assert "accepts 1%" in likely_cause({"acceptance": 0.01})
+    assert "step size" not in likely_cause(
+        {"acceptance": 0.01, "force_norm": 0.0}
+    )  # selection takes no steps
     assert "the chain climbs its energy (drop -5)" in likely_cause({"energy_drop": -5.0})
     assert "learning rate" in likely_cause({"energy_drop": 5.0})
 
