@@ -4,6 +4,7 @@
     wgcn, wgcn-half, wgcn-double, wgcn-path, …        tau and the ends of the action; tau = 0 is gcn
     trainable, fixed                                  one chain; the mapping learns, or stays as it was drawn
     gcn-labels, wgcn-labels, amortised-labels         every class its own energy, and its chains or births
+    gcn-lr-double, wgcn-lr-double, …                  the learning rate at which each does best, and is lost
 
 As in the recipes, the mapping of ggcn is adversarial and the particles that it bears evolve in image space. To compare
 another model, add a cell.
@@ -124,7 +125,7 @@ class FixedUpsampling(GGCN):
 
 
 def chains(
-    scale: Scale, flow: JKO | None, *, num_classes: int | None = None
+    scale: Scale, flow: JKO | None, *, num_classes: int | None = None, lr_times: float = 1.0
 ) -> tuple[nn.Module, dict[str, Adam]]:
     """GCN, and w-GCN under JKO: a bank of chains that start from uniform noise."""
     learner = chains_from_noise(
@@ -137,7 +138,7 @@ def chains(
         sampling_steps=scale.sampling_steps,
         num_classes=num_classes,
     )
-    return learner, {"energy": Adam(scale.lr)}
+    return learner, {"energy": Adam(lr_times * scale.lr)}
 
 
 def jko(scale: Scale, times: float = 1.0, ends: Literal["path", "data"] = "data") -> JKO:
@@ -217,6 +218,12 @@ CELLS = {
     "wgcn-double": Model("w-GCN, action at data, 2τ", lambda s: chains(s, jko(s, 2))),
     "wgcn-path-half": Model("w-GCN, action along the path, τ/2", lambda s: chains(s, jko(s, 0.5, "path"))),
     "wgcn-path-double": Model("w-GCN, action along the path, 2τ", lambda s: chains(s, jko(s, 2, "path"))),
+    "gcn-lr-half": Model("GCN, half the learning rate", lambda s: chains(s, None, lr_times=0.5)),
+    "wgcn-lr-half": Model("w-GCN, half the learning rate", lambda s: chains(s, jko(s), lr_times=0.5)),
+    "gcn-lr-double": Model("GCN, twice the learning rate", lambda s: chains(s, None, lr_times=2)),
+    "wgcn-lr-double": Model("w-GCN, twice the learning rate", lambda s: chains(s, jko(s), lr_times=2)),
+    "gcn-lr-fourfold": Model("GCN, four times the learning rate", lambda s: chains(s, None, lr_times=4)),
+    "wgcn-lr-fourfold": Model("w-GCN, four times the learning rate", lambda s: chains(s, jko(s), lr_times=4)),
 }
 """In the order in which they are run: the first four are the ladder."""
 
