@@ -121,10 +121,11 @@ class Health:
         if gap is None or spread is None or max(gap, spread) > self.guard.flat_spread:
             return None
         self.flat_told = True
+        force = f"; force on data {line['data_force_norm']:.2g}" if "data_force_norm" in line else ""
         return (
-            f"step {line['step']}: the energy is flat (gap at most {gap:.2g} nats, spread {spread:.2g}; force on"
-            f" data {line['data_force_norm']:.2g}): particles feel no difference from data (KL-vanishing). Try a"
-            " smaller tau, another learning rate, a score that starts from He's normal law, or longer chains"
+            f"step {line['step']}: the energy is flat (gap at most {gap:.2g} nats, spread {spread:.2g}{force}):"
+            " particles feel no difference from data (KL-vanishing). Try a smaller tau, another learning rate, a score"
+            " that starts from He's normal law, or longer chains"
         )
 
     def may_roll_back(self) -> bool:

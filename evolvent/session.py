@@ -236,7 +236,7 @@ class Session:
         """
         run, trainer, health = self.run, self.trainer, self.health
         what = f"{_short(self.line)} ({verdict.suspect}); {_cause(self.line, trainer)}"
-        failed_at, seconds, before = trainer.step, self.clock.run(), health.rollbacks
+        failed_at, clock, before = trainer.step, self.clock, health.rollbacks
         if not health.may_roll_back() or not _last_data_are_finite(trainer):
             tried = (
                 f" (after {len(before)} rollbacks to learning rates × {trainer.lr_scale:.3g})"
@@ -249,7 +249,7 @@ class Session:
         below = before[-1]["to"] if again else None
         state, warnings = self.ranks.on_first(lambda: run.load_checkpoint(below=below))
         self.load(state)
-        self.clock, trainer.lr_scale = Clock(seconds), lr_scale
+        self.clock, trainer.lr_scale = clock, lr_scale  # what was tried in vain took its time, too
         told = (
             f"step {failed_at}: {what}. Back to step {trainer.step}, learning rates × {lr_scale:.3g}"
             f" (rollback {len(before) + 1} of {health.guard.max_rollbacks})"

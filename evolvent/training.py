@@ -83,7 +83,9 @@ def train(words: list[str]) -> int:
         trainer = _trainer(recipe, facts, values.guard, origin.weights)
         del origin  # the weights, which the learner has now
         return _start(trainer, values.out, facts, values.max_minutes)
-    guard = record.get("guard") is not None if values.guard is None else values.guard
+    guard = values.guard
+    if guard is None and "guard" in record:  # not there yet where the run was stopped before its first step
+        guard = record["guard"] is not None
     _refuse_changes(record, facts, recipe)
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")

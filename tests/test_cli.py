@@ -1,6 +1,7 @@
 """The command line: what a run leaves, what samples depend on, and one sentence for every mistake."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hostile import refused
 from PIL import Image
 
+import evolvent
 from evolvent.cli import main
 from evolvent.options import Parser, parse
 from evolvent.runs import Run, read_lines, read_model
@@ -107,6 +109,21 @@ def test_time_running_out_is_told_with_the_way_to_go_on(place, capsys):
     words = ["train", f"{place}/my.py:images", "--out", f"{place}/brief", "--max-minutes", "1e-9"]
     assert main(words) == 124
     assert f"evolvent train --resume --out {place}/brief" in capsys.readouterr().out
+
+
+def test_a_run_that_was_stopped_before_it_noted_its_guard_is_guarded_when_it_goes_on(place):
+    run = f"{place}/early"
+    assert main(["train", f"{place}/my.py:images", "--out", run, "--max-minutes", "1e-9"]) == 124
+    record = json.loads(Path(run, "run.json").read_text())
+    del record["guard"]
+    Path(run, "run.json").write_text(json.dumps(record))
+    assert main(["train", "--resume", "--out", run]) == 0
+    assert json.loads(Path(run, "run.json").read_text())["guard"]
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"evolvent {evolvent.__version__}, torch ")
 
 
 def test_stopping_and_resuming_equals_going_straight_on_bitwise(run, stopped):

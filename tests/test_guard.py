@@ -11,7 +11,7 @@ from tiny import Heard, Interrupted, create, same, timeless, trainer
 from evolvent.data.toys import Ring
 from evolvent.guard import Guard, Health, likely_cause, sizes
 from evolvent.runs import Run, read_lines, read_model
-from evolvent.session import train
+from evolvent.session import Session, train
 from evolvent.trainer import Diverged
 
 EXPLOSIVE = {"lr": 10.0, "num_steps": 60, "log_every": 5, "checkpoint_every": 5}
@@ -98,6 +98,9 @@ def test_a_flat_energy_is_told_once_and_not_before_its_time():
     assert made.flat(line(0.01, step=100, spread=1.0)) is None
     assert "KL-vanishing" in made.flat(line(0.01, step=100, spread=0.01))
     assert made.flat(line(0.01, step=150, spread=0.01)) is None
+    own_signs = line(0.01, spread=0.01)
+    del own_signs["data_force_norm"]
+    assert "spread 0.01): particles" in Health(Guard(flat_after=10)).flat(own_signs)
 
 
 def test_the_cause_is_read_off_the_signs():
@@ -122,6 +125,20 @@ def test_what_explodes_is_brought_back_by_smaller_rates_and_finishes(tmp_path):
     assert record["guard"]["shrink"] == 1e-3
     gaps = [abs(entry["energy_gap"]) for entry in read_lines(run.path / "log.jsonl") if "energy_gap" in entry]
     assert max(gaps) < 10
+
+
+def test_a_limit_of_time_counts_the_steps_that_were_taken_back(tmp_path, monkeypatch):
+    t, sessions = trainer(**EXPLOSIVE, guard=QUICK), []
+    heard = Session.asked_to_stop
+    monkeypatch.setattr(
+        Session,
+        "asked_to_stop",
+        lambda self, *asked: sessions.append(self.clock.session()) or heard(self, *asked),
+    )
+    with create(tmp_path / "run") as run:
+        train(run, t)
+        assert len(run.record["rollbacks"]) == 1
+    assert sessions == sorted(sessions)
 
 
 def test_a_flat_energy_is_reported_once_on_the_terminal_and_in_the_log(tmp_path):
