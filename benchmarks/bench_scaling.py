@@ -40,8 +40,7 @@ def measure(case: dict, rounds: int, peak: float) -> None:
     operations = 2 * counter.get_total_flops()
     chain = ev.Langevin(1e-4, case["steps"])
     seconds = median(take_turns({"": lambda: chain.evolve(energy, x, noise)}, rounds=rounds)[""])
-    # A chain of n steps takes n + 1 forces: one where it starts.
-    a_force = seconds / (case["steps"] + 1) / case["batch"]
+    a_force = seconds / case["steps"] / case["batch"]
     speed = case["batch"] * case["steps"] / seconds
     rows = energy.load(x).rows or case["batch"]
     share = f"{operations / a_force / peak:.0%}"

@@ -99,7 +99,7 @@ def plain() -> nn.Module:
 CASES = {
     "GCN": lambda: ours(digits_gcn),
     "w-GCN": lambda: ours(digits_wgcn),
-    "w-GCN, share 1/4": lambda: ours(digits_wgcn, share=0.25),
+    "w-GCN, whole batch": lambda: ours(digits_wgcn, share=1.0),
     "GGCN (2 steps)": lambda: ours(digits),
     "amortised (no chain)": lambda: ours(digits_adversarial),
     "GCN, bfloat16": lambda: ours(partial(digits_gcn, precision="bfloat16")),
@@ -108,7 +108,7 @@ CASES = {
     "TorchEBM CD, persistent": lambda: torchebm(plain),
     "GCN, residual score": lambda: ours(digits_gcn, residual),
     "w-GCN, residual score": lambda: ours(digits_wgcn, residual),
-    "w-GCN, residual score, share 1/4": lambda: ours(digits_wgcn, residual, 0.25),
+    "w-GCN, residual score, whole batch": lambda: ours(digits_wgcn, residual, 1.0),
     "ebmkit CD, residual score": lambda: ebmkit(residual),
     "TorchEBM CD, residual score": lambda: torchebm(residual),
 }

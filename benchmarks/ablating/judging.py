@@ -20,8 +20,8 @@ from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract
 from evolvent.metrics.memory import nearest
 from evolvent.metrics.scores import judge_images, shuffled
-from evolvent.noise import ImageNoise
 from evolvent.remembering import Remembered
+from evolvent.sampling import draw_chunk
 
 AGAINST_TEST = ("frechet", "kernel", "recall", "coverage", "memorisation", "class-score")
 AGAINST_TRAIN = ("frechet", "kernel")
@@ -78,7 +78,8 @@ def stages_of(learner: nn.Module, sampling: str) -> Mapping[str, Dynamics]:
 def sample(cell: Cell, learner: nn.Module, sampling: str, num: int, deadline: float) -> dict | None:
     """Draw `num` samples to an .npz, chunk by chunk; what they cost, or None where `deadline` passed before the end.
 
-    A chunk is what `evolvent.sampling.draw` draws at once: sample i depends on the seed and on i alone.
+    A chunk is what `evolvent.sampling.draw` draws at once, in the precision of training: sample i depends on the seed
+    and on i alone.
     """
     size, chunks = SCALES[cell.size].clocks.get("sampling_batch_size", 64), []
     for first in range(0, num, size):
@@ -98,10 +99,13 @@ def sample(cell: Cell, learner: nn.Module, sampling: str, num: int, deadline: fl
 
 
 def _draw(cell: Cell, learner: nn.Module, sampling: str, file: Path, rows: range) -> None:
-    stages = stages_of(learner, sampling)
-    with Tally(learner.energy.net) as tally, torch.no_grad():
+    precision = SCALES[cell.size].clocks.get("precision", "float32")
+    with Tally(learner.energy.net) as tally:
         begun = cell.clock()
-        points = learner.sample(len(rows), ImageNoise(cell.seed, rows.start, len(rows), cell.device), stages)
+        points = draw_chunk(
+            learner, rows.start, seed=cell.seed, stages=stages_of(learner, sampling), batch_size=len(rows),
+            device=cell.device, precision=precision,
+        )  # fmt: skip
         seconds = cell.clock() - begun
     samples = to_pixels(points).permute(0, 2, 3, 1).cpu().numpy()
     with open_whole(file) as whole:
