@@ -31,6 +31,7 @@ from evolvent.learners.multigrid import MultiGrid
 from evolvent.learners.wgcn import WGCN
 from evolvent.noise import ImageNoise, Noise
 from evolvent.particles import Fresh, Persistent, PersistentByClass
+from evolvent.pretrained import from_pretrained
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import draw
 from evolvent.trainer import Adam, Experiment, Schedule, Trainer
@@ -41,5 +42,5 @@ __all__ = [
     "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Conditional", "ConditionalGCN",
     "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
     "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer",
-    "Underdamped", "Uniform", "draw", "linear", "logistic",
+    "Underdamped", "Uniform", "draw", "from_pretrained", "linear", "logistic",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 import torch
 
+import evolvent
 from evolvent.commands import COMMANDS
 from evolvent.early import SENTENCES
 from evolvent.joining import LOST, joined
@@ -105,6 +106,9 @@ def _dispatch(words: list[str]) -> int:
     if name in ("-h", "--help"):
         _print_usage()
         return 0
+    if name == "--version":
+        print(f"evolvent {evolvent.__version__}, torch {torch.__version__}")
+        return 0
     if name == "train":
         return train(words)
     if name not in COMMANDS:
@@ -120,4 +124,6 @@ def _print_usage() -> None:
     for name, command in {"train": train, **COMMANDS}.items():
         first_line = inspect.getdoc(command).splitlines()[0]
         print(f"  {name:10}{first_line}")
-    print("\n`evolvent COMMAND --help` lists a command's options.")
+    print(
+        "\n`evolvent COMMAND --help` lists a command's options, `evolvent --version` says which version this is."
+    )

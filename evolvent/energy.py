@@ -100,9 +100,9 @@ class Energy(nn.Module):
         rows = 2 ** int(math.log2(max(1, room // bytes_a_point)))
         return Load(rows if rows < len(x) else None, bytes_a_point * len(x) < LIGHT_BYTES)
 
-    def force(self, x: Points, *, create_graph: bool = False) -> Points:
-        """∇U(x). With `create_graph` the result can be differentiated in θ."""
-        return gradient(self, x, create_graph=create_graph)
+    def force(self, x: Points) -> Points:
+        """∇U(x)."""
+        return gradient(self, x)
 
     def pullback(self, mapping: nn.Module, hidden: Reference, *, beta: float = 1.0) -> "Energy":
         """The energy of hidden codes, V(z) = β Φ(g(z)) − log q(z): p pulled back through the mapping g.

@@ -119,7 +119,10 @@ def choose_stages(
     if changes and not wanted:
         raise ValueError(f"{', '.join(changes)} belong to a stage, and no stage was chosen")
     order = [*(name for name in offered if name in wanted), *(name for name in wanted if name not in offered)]
-    return {name: _stage(name, offered, changes) for name in order}
+    stages = {name: _stage(name, offered, changes) for name in order}
+    if "step_size" in changes and all(isinstance(stage, Independent) for stage in stages.values()):
+        raise ValueError("step_size is of a stage that takes steps, and selection goes from birth to birth")
+    return stages
 
 
 def _stage(name: str, offered: Mapping[str, Dynamics], changes: dict[str, float]) -> Dynamics:

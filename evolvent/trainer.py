@@ -12,8 +12,9 @@ signs are then those of the whole batch before any optimiser moves.
 import copy
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import permutations
 from numbers import Integral
 from typing import Any
 
@@ -32,7 +33,7 @@ Source = nn.Module
 
 
 class Diverged(RuntimeError):
-    """Training produced a number that is not finite."""
+    """Training produced a number that is not finite, or exploded, and no rollback is left."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Experiment:
     data: Callable[[], Source]
     schedule: Schedule
     held_out: Callable[[], Source] | None = None
-    judge: Callable[..., list] | None = field(default=None)
+    judge: Callable[..., list] | None = None
 
 
 class Trainer:
@@ -136,6 +137,7 @@ class Trainer:
         ranks: Ranks = ALONE,
     ) -> None:
         ranks.check_batch(schedule.batch_size)
+        check_apart(schedule.adam)
         self.ranks, self.shards = ranks, {}
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
         self.lr_scale, self.signs = 1.0, Signs()
@@ -294,6 +296,15 @@ def parameters_of(learner: nn.Module, name: str) -> list[nn.Parameter]:
     except AttributeError as error:
         there = ", ".join(child for child, _ in learner.named_children())
         raise ValueError(f'the learner has no submodule "{name}" to train; it has {there}') from error
+
+
+def check_apart(trained: Iterable[str]) -> None:
+    """ValueError where one submodule lies within another: its parameters would take two steps at once."""
+    for outer, inner in permutations(trained, 2):
+        if inner.startswith(f"{outer}.") or not outer:
+            raise ValueError(
+                f'schedule.adam trains "{inner}" twice, as "{outer}" holds it: name one of the two'
+            )
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> torch.Tensor:

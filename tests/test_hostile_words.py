@@ -124,6 +124,7 @@ TRAIN = {
     "train digits-gcn --labels --num-slots 0": "the bank needs at least 1 slot, not 0",
     "train cifar10-ggcn --tau-end 1e-50": "tau goes by factors, and not from 0.04 to 1e-50",
     "train cifar10-wgcn --labels --num-classes 0": "num_classes must be at least 1, not 0",
+    "train cifar10-amortized --num-classes 100": "--num-classes 100 are of labels: give --labels as well",
     "train toy-ring --lr -0": "a learning rate must be above 0 and finite, not 0.0",
     "train images": "--data is missing (`evolvent train images --help` says what it is)",
     "train images --data ''": 'there is no \'\'; give "digits", "cifar10", "cifar100",',

@@ -228,6 +228,16 @@ def test_a_bank_that_the_processes_do_not_share_is_told(tmp_path):
         assert "no longer agree on particles.bank" in str(error)
 
 
+def test_rows_in_another_order_are_not_equal(tmp_path):
+    bank = torch.rand(8, 2)
+
+    def disagree(ranks):
+        ranks.check_equal({"bank": bank.roll(ranks.rank, 0)})
+
+    for error in together(tmp_path, disagree):
+        assert "no longer agree on bank" in str(error)
+
+
 def test_a_batch_that_cannot_be_split_is_refused():
     with pytest.raises(ValueError, match="batch of 8 cannot be split evenly over 3 processes"):
         tiny_trainer(ranks=Ranks(0, 3))

@@ -179,6 +179,8 @@ def test_selection_can_be_added_where_a_recipe_has_none_and_leaves_the_other_sta
     assert choose_stages(OFFERED, "selection,hidden") == {"hidden": HIDDEN, "selection": Independent()}
     few = choose_stages({}, "selection", num_steps=5, temperature=0.5)
     assert few == {"selection": Independent(num_steps=5, temperature=0.5)}
+    with pytest.raises(ValueError, match="selection goes from birth to birth"):
+        choose_stages({}, "selection", step_size=0.3)
 
 
 def test_selection_goes_before_hidden_evolution_in_whatever_order_they_are_named():

@@ -98,6 +98,9 @@ def test_a_loss_that_trains_nothing_and_a_name_that_is_nothing_are_refused():
     learner = GCN(energy, Persistent(energy.reference, 32), Langevin(0.05, 3))
     with pytest.raises(ValueError, match='nothing trains "energy"'):
         Trainer(learner, Ring(), Schedule(5, 16, {})).advance()
+    twice = {"energy": Adam(1e-3), "energy.net": Adam(1e-3)}
+    with pytest.raises(ValueError, match=r'trains "energy\.net" twice'):
+        Trainer(learner, Ring(), Schedule(5, 16, twice))
     with pytest.raises(ValueError, match='no submodule "enrgy"'):
         Trainer(learner, Ring(), Schedule(5, 16, {"enrgy": Adam(1e-3)}))
 

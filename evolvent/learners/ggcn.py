@@ -104,12 +104,14 @@ class GGCN(nn.Module):
     def evolve_hidden(self, hidden: Hidden, stages: dict[str, Dynamics], noise: Noise) -> Hidden:
         """The codes after their stages, the same tensor where there are none.
 
-        Selection is under Φ(g(z)) + ‖z‖²/2, evolution under V(z) = β Φ(g(z)) + ‖z‖²/2.
+        Selection is under Φ(g(z)) + ‖z‖²/2, evolution under V(z) = β Φ(g(z)) + ‖z‖²/2, of the mapping as it draws:
+        no code sees another, and what a chain passes by leaves no trace in running statistics.
         """
-        for name, beta in zip(IN_HIDDEN_SPACE, (1.0, self.beta), strict=True):
-            if name in stages:
-                pulled_back = self.energy.pullback(self.mapping, self.hidden, beta=beta)
-                hidden = self.run(stages[name], pulled_back, hidden, noise).end
+        with evaluating(self.mapping):
+            for name, beta in zip(IN_HIDDEN_SPACE, (1.0, self.beta), strict=True):
+                if name in stages:
+                    pulled_back = self.energy.pullback(self.mapping, self.hidden, beta=beta)
+                    hidden = self.run(stages[name], pulled_back, hidden, noise).end
         return hidden
 
     def run(self, dynamics: Dynamics, energy: Energy, x: Points, noise: Noise) -> Evolution:
@@ -124,8 +126,9 @@ class GGCN(nn.Module):
         """What comes of these codes."""
         stages = self.stages if stages is None else stages
         require_stages(stages, STAGES)
+        hidden = self.evolve_hidden(hidden, stages, noise)
         with evaluating(self.mapping):
-            x = self.mapping(self.evolve_hidden(hidden, stages, noise)).detach()
+            x = self.mapping(hidden).detach()
         return self.run(stages["image"], self.energy, x, noise).end if "image" in stages else x
 
 

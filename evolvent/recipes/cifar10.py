@@ -27,7 +27,7 @@ from evolvent.nets.mapping import ResidualMapping, Upsampling
 from evolvent.nets.score import ResidualScore
 from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
-from evolvent.recipes.labelled import by_class
+from evolvent.recipes.labelled import USUAL_CLASSES, by_class, known_classes
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Schedule
 
@@ -57,7 +57,7 @@ def cifar10_amortized(
     augment: Augment = 0.0,
     captured: bool = True,
     labels: bool = False,
-    num_classes: int = 10,
+    num_classes: int = USUAL_CLASSES,
 ) -> Experiment:
     """Adversarial amortisation; hidden-space evolution at sampling.
 
@@ -73,7 +73,7 @@ def cifar10_amortized(
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
-    known = num_classes if labels else None
+    known = known_classes(labels, num_classes)
     nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
     learner = ggcn(
         *nets,
@@ -113,7 +113,7 @@ def cifar10_ggcn(
     augment: Augment = 0.0,
     captured: bool = True,
     labels: bool = False,
-    num_classes: int = 10,
+    num_classes: int = USUAL_CLASSES,
 ) -> Experiment:
     """As `cifar10-amortized`, and the energy meets particles that have evolved: evolution pays at sampling, too.
 
@@ -129,7 +129,7 @@ def cifar10_ggcn(
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
-    known = num_classes if labels else None
+    known = known_classes(labels, num_classes)
     image = noisy_descent(chain_step_size, chain_steps, noise)
     nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
     learner = ggcn(
@@ -161,7 +161,7 @@ def cifar10_gcn(
     sampling_steps: int = 1000,
     captured: bool = True,
     labels: bool = False,
-    num_classes: int = 10,
+    num_classes: int = USUAL_CLASSES,
 ) -> Experiment:
     """Maximum likelihood with a bank of chains that start from uniform noise.
 
@@ -170,7 +170,7 @@ def cifar10_gcn(
         labels: learn an energy of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
-    known = num_classes if labels else None
+    known = known_classes(labels, num_classes)
     learner = chains_from_noise(
         energy_of(width, size),
         noisy_descent(chain_step_size, chain_steps, noise),
@@ -203,7 +203,7 @@ def cifar10_wgcn(
     ends: Literal["path", "data"] = "data",
     captured: bool = True,
     labels: bool = False,
-    num_classes: int = 10,
+    num_classes: int = USUAL_CLASSES,
 ) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN.
 
@@ -212,7 +212,7 @@ def cifar10_wgcn(
         labels: learn an energy of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
-    known = num_classes if labels else None
+    known = known_classes(labels, num_classes)
     learner = chains_from_noise(
         energy_of(width, size),
         noisy_descent(chain_step_size, chain_steps, noise),

@@ -15,7 +15,7 @@ from evolvent.metrics.scores import MIN_IMAGES, judge_images
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
-from evolvent.recipes.labelled import by_class
+from evolvent.recipes.labelled import USUAL_CLASSES, by_class, known_classes
 from evolvent.reference import Uniform
 from evolvent.trainer import Adam, Experiment, Schedule
 
@@ -36,7 +36,7 @@ def images(
     mapping_lr: float = 5e-4,
     augment: Augment = 0.0,
     labels: bool = False,
-    num_classes: int = 10,
+    num_classes: int = USUAL_CLASSES,
     precision: Precision = "float32",
 ) -> Experiment:
     """The digits' method on what `data` names; a tenth of the images is held out for `evolvent evaluate`.
@@ -51,13 +51,11 @@ def images(
         num_classes: in the labels of `data`.
         precision: bfloat16 is faster where the machine has instructions for it.
     """
-    if num_classes != 10 and not labels:
-        raise ValueError(f"--num-classes {num_classes} are of labels: give --labels as well, or leave it out")
     model, energy, mapping = by_class(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
         partial(PlainMapping, size, channels, width=width, growth=growth),
         num_hidden=num_hidden,
-        num_classes=num_classes if labels else None,
+        num_classes=known_classes(labels, num_classes),
     )
     learner = model(
         energy,

@@ -10,6 +10,9 @@ from evolvent.learners.conditional import ConditionalGGCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.nets.classes import ByClass, Projection
 
+USUAL_CLASSES = 10
+"""The classes of most small sets, and what recipes take unless they are told."""
+
 
 def by_class(
     energy: Energy, mapping_of: Callable[..., nn.Module], *, num_hidden: int, num_classes: int | None
@@ -22,6 +25,13 @@ def by_class(
         return GGCN, energy, mapping_of(num_hidden=num_hidden)
     mapping = ByClass(mapping_of(num_hidden=2 * num_hidden), num_classes)
     return ConditionalGGCN, conditional(energy, num_classes), mapping
+
+
+def known_classes(labels: bool, num_classes: int) -> int | None:
+    """How many classes the nets know, None for none. ValueError for a number of classes without labels."""
+    if num_classes != USUAL_CLASSES and not labels:
+        raise ValueError(f"--num-classes {num_classes} are of labels: give --labels as well, or leave it out")
+    return num_classes if labels else None
 
 
 def conditional(energy: Energy, num_classes: int) -> Conditional:

@@ -208,6 +208,21 @@ def test_hidden_chains_that_do_not_move_cost_a_cooperative_mapping_nothing():
         ggcn(Cooperative())
 
 
+@pytest.mark.parametrize(
+    "stage", [{"hidden": Langevin(0.5, 3)}, {"selection": Independent(num_steps=3)}], ids=str
+)
+def test_in_training_too_no_code_sees_another_and_chains_leave_no_trace_in_running_statistics(stage):
+    learner = ggcn(Adversarial(), **stage)
+    assert learner.mapping.training
+    before = copy.deepcopy(learner.mapping.state_dict())
+    hidden = torch.randn(6, 4)
+    moved = learner.evolve_hidden(hidden, stage, ImageNoise(0, 0, 6))
+    others = torch.cat([hidden[:1], torch.randn(5, 4)])
+    assert torch.allclose(moved[0], learner.evolve_hidden(others, stage, ImageNoise(0, 0, 6))[0], atol=1e-5)
+    assert learner.mapping.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in learner.mapping.state_dict().items())
+
+
 def test_a_cooperative_mapping_is_not_taught_the_births_of_other_codes():
     with pytest.raises(ValueError, match="leave selection to sampling"):
         ggcn(Cooperative(), selection=Independent(num_steps=2), image=CHAIN)
