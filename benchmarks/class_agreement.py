@@ -6,7 +6,7 @@
     python benchmarks/class_agreement.py samples.npz --data cifar10.npz     over EfficientNet-Lite0's features
 
 A sample agrees when most of its 5 nearest training images, by Euclidean distance, are of its class. The floor is the
-same of held-out images: what the neighbours say of real ones. Samples that are more alike than real images can exceed it.
+same of held-out images: what the neighbours say of real ones. Samples more alike than real images can exceed it.
 """
 
 import argparse

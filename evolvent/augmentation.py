@@ -73,7 +73,7 @@ class AdaptiveAugmentation(Augmentation):
     r = E sign(Φ(T(particle)) − Φ(T(data))), smoothed over some ten steps: 0 where the two cannot be told apart, 1 where
     every particle lies above its datum. It is ADA's r_t for potentials that are compared in pairs.   [derived]
 
-    num_images: of the data, in which p goes from 0 to 1.
+    num_images: of the data, in which p would go from 0 to 1, if `most` did not hold it.
     """
 
     exchanges = True
@@ -119,7 +119,7 @@ class Augmented(Energy):
 def augmentation(augment: Augment, num_images: int) -> Augmentation | None:
     """As a recipe's `augment` says, for a run of `num_images`.
 
-    An adaptive p can go from 0 to 1 in a quarter of the run, or in ADA's 500,000 images if those are fewer.
+    An adaptive p would go from 0 to 1 in a quarter of the run, or in ADA's 500,000 images if those are fewer.
     """
     if augment == "adaptive":
         return AdaptiveAugmentation(max(1, min(num_images // 4, 500_000)))

@@ -7,7 +7,7 @@ mistake is one sentence on standard error, never a traceback. Exit codes:
     1     the run diverged, or memory ran out
     2     a mistake in what was asked for, or a file or disk that refuses
     3     another process of the same run was lost; the checkpoints are whole
-    124   --max-minutes are over; a checkpoint is saved (the code that timeout(1) gives)
+    124   --max-minutes are over; a checkpoint is saved, unless the state is suspect (the code that timeout(1) gives)
     130   stopped by Ctrl-C, and 143 by SIGTERM; a checkpoint is saved if training had begun
 """
 

@@ -103,7 +103,8 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
         recipe = find(metadata["recipe"])
     except ValueError as error:
         raise ValueError(f"{source} was trained by {metadata['recipe']}: {error}") from error
-    experiment = build(recipe, json.loads(metadata["arguments"]))
+    with torch.random.fork_rng():  # whose weights are drawn in vain
+        experiment = build(recipe, json.loads(metadata["arguments"]))
     learner = experiment.learner
     load_weights(learner, weights, source)
     learner.to(device).eval().requires_grad_(False)

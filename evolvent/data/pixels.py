@@ -1,4 +1,4 @@
-"""uint8 <-> [-1, 1], and nobody else knows how.
+"""uint8 <-> [-1, 1]: what particles are made of, and nobody else makes them.
 
 [-1, 1] is cut into 256 equal bins, and pixel value k is the k-th bin:
 
