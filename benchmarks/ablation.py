@@ -49,10 +49,10 @@ from ablating.training import Cell, train
 from machine import describe
 
 from evolvent.data.readers import open_album
-from evolvent.files import write_whole
 from evolvent.machine import keep_freed_memory
 from evolvent.metrics.classes import NUM_PARTS
-from evolvent.runs import hold
+from evolvent.storage.files import write_whole
+from evolvent.storage.runs import hold
 
 OUT_OF_TIME = 124
 LEAST = 2 * NUM_PARTS

@@ -30,7 +30,7 @@ from evolvent.metrics.features import extract
 from evolvent.metrics.scores import judge_images
 from evolvent.recipes import RECIPES
 from evolvent.sampling import draw
-from evolvent.trainer import Trainer
+from evolvent.training.trainer import Trainer
 
 NUM_TIMED, NUM_SAMPLES = 20, 1000
 OPTIONS = ("0", "0.3", "adaptive")

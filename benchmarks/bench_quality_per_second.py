@@ -33,13 +33,13 @@ from equal_time import NUM_SAMPLES, NUM_TIMED
 from machine import describe, header, row
 from peers import Chain, Peer
 
+from evolvent.cli.remembering import Remembered
 from evolvent.data.pixels import to_pixels
-from evolvent.files import write_whole
 from evolvent.machine import keep_freed_memory
 from evolvent.recipes import RECIPES
-from evolvent.remembering import Remembered
 from evolvent.sampling import draw
-from evolvent.trainer import Experiment, Trainer
+from evolvent.storage.files import write_whole
+from evolvent.training.trainer import Experiment, Trainer
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 

@@ -26,7 +26,7 @@ from evolvent.data.pixels import to_pixels
 from evolvent.machine import Precision, keep_freed_memory
 from evolvent.recipes import RECIPES
 from evolvent.sampling import draw
-from evolvent.trainer import Experiment, Trainer
+from evolvent.training.trainer import Experiment, Trainer
 
 NUM_TIMED, NUM_SAMPLES = 20, 1000
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
+from evolvent.cli.remembering import Remembered
 from evolvent.data.readers import from_file
 from evolvent.metrics import EffLite0, judge_images
 from evolvent.metrics.gauges import IMAGE_MEASURES
 from evolvent.metrics.scores import Score, shuffled
-from evolvent.remembering import Remembered
 
 MEASURES = (*IMAGE_MEASURES, "class-score")
 NOISE, BLUR = (8, 16, 32), (0.5, 1.0, 2.0)

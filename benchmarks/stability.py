@@ -28,15 +28,15 @@ from pathlib import Path
 import torch
 
 from evolvent.data.pixels import to_pixels
-from evolvent.guard import Guard
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.scores import judge_images
 from evolvent.recipes.digits import digits, digits_gcn, digits_wgcn
 from evolvent.recipes.toys import toy_ring, toy_ring_gcn
-from evolvent.runs import Run
 from evolvent.sampling import draw
-from evolvent.session import Session, Watcher
-from evolvent.trainer import Diverged, Experiment, Trainer
+from evolvent.storage.runs import Run
+from evolvent.training.guard import Guard
+from evolvent.training.session import Session, Watcher
+from evolvent.training.trainer import Diverged, Experiment, Trainer
 
 MAX_GAP, MAX_REACH = 1000.0, 10.0
 Build = Callable[..., Experiment]

@@ -14,7 +14,7 @@ GGCN makes the reference learnable, q = g # N(0, I), and the mapping g learns fr
 Source of the method: Wu et al., arXiv 1910.14216 v1. What is the paper's and what is derived: docs/paper.md.
 """
 
-import evolvent.early  # noqa: F401 - before what takes seconds to import
+import evolvent.processes.early  # noqa: F401 - before what takes seconds to import
 
 # isort: split
 from evolvent.conditional import Conditional
@@ -22,7 +22,6 @@ from evolvent.data.images import Images
 from evolvent.dynamics import MALA, Independent, Langevin, Underdamped
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, Annealed, linear, logistic
-from evolvent.guard import Guard
 from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
 from evolvent.learners.gcn import GCN
@@ -34,7 +33,8 @@ from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.pretrained import from_pretrained
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import draw
-from evolvent.trainer import Adam, Experiment, Schedule, Trainer
+from evolvent.training.guard import Guard
+from evolvent.training.trainer import Adam, Experiment, Schedule, Trainer
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 
 sys.exit(main())

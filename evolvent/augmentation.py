@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from evolvent.energy import Energy
 from evolvent.flows import Cost
 from evolvent.noise import Noise
-from evolvent.ranks import shared
+from evolvent.processes.ranks import shared
 from evolvent.shapes import PerPoint, Points, Scalar
 
 Augment = float | Literal["adaptive"]

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from evolvent.ranks import shared
+from evolvent.processes.ranks import shared
 
 Words = Int64[Tensor, "..."]
 """Unsigned 32-bit words held in int64."""

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from evolvent.noise import Noise
-from evolvent.ranks import shared
+from evolvent.processes.ranks import shared
 from evolvent.reference import Reference
 from evolvent.shapes import Labelled, Labels, Points, Scalar, apart, carry
 

@@ -17,8 +17,8 @@ from PIL import Image
 from torch import Tensor
 
 from evolvent.data.pixels import to_pixels
-from evolvent.files import write_whole
 from evolvent.shapes import PerPoint, Pixels, Points
+from evolvent.storage.files import write_whole
 
 GAP = 2
 """White pixels between the tiles of a grid."""

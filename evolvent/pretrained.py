@@ -17,13 +17,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from evolvent.files import check_new_folder, folder_whole, write_whole
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import build, find, full_reference, portable, short_name
-from evolvent.runs import MODEL, newest_scores, read_model, read_model_with_sum, read_record, read_scores
 from evolvent.sampling import draw, needed
-from evolvent.sealed import pack_weights
-from evolvent.trainer import Experiment
+from evolvent.storage.files import check_new_folder, folder_whole, write_whole
+from evolvent.storage.runs import (
+    MODEL,
+    newest_scores,
+    read_model,
+    read_model_with_sum,
+    read_record,
+    read_scores,
+)
+from evolvent.storage.sealed import pack_weights
+from evolvent.training.trainer import Experiment
 
 SHIPPED = Path(__file__).parent / "weights"
 """<name>.safetensors and <name>.md, its model card."""

@@ -12,8 +12,8 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from evolvent.cli import main
-from evolvent.ranks import Ranks
+from evolvent.cli.main import main
+from evolvent.processes.ranks import Ranks
 
 FORK = multiprocessing.get_context("fork") if hasattr(os, "fork") else None
 needs_fork = pytest.mark.skipif(FORK is None, reason="needs fork: a process takes seconds to start")

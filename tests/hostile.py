@@ -10,7 +10,7 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 
 SECONDS = 30
 """A refusal takes a fraction of one; a hang is cut off here."""

@@ -19,8 +19,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
-from evolvent.runs import hold
-from evolvent.trainer import Trainer
+from evolvent.storage.runs import hold
+from evolvent.training.trainer import Trainer
 
 sys.path.append(str(Path(__file__).parent.parent / "benchmarks"))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from evolvent.adam import FusedAdam
+from evolvent.training.adam import FusedAdam
 
 SETTINGS = {"lr": 1e-2, "betas": (0.3, 0.95)}
 
@@ -70,7 +70,7 @@ def test_training_imports_no_compiler():
     script = """
 import sys
 from evolvent.recipes import RECIPES
-from evolvent.trainer import Trainer
+from evolvent.training.trainer import Trainer
 experiment = RECIPES["toy-ring"](batch_size=8)
 Trainer(experiment.learner, experiment.data(), experiment.schedule).advance()
 sys.exit("torch._dynamo" in sys.modules)

@@ -10,9 +10,9 @@ from hostile import refused
 from PIL import Image
 
 import evolvent
-from evolvent.cli import main
-from evolvent.options import Parser, parse
-from evolvent.runs import Run, read_lines, read_model
+from evolvent.cli.main import main
+from evolvent.cli.options import Parser, parse
+from evolvent.storage.runs import Run, read_lines, read_model
 
 RECIPES = '''
 from typing import Literal

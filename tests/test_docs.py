@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import evolvent
-from evolvent.cli import main
+from evolvent.cli.main import main
 from evolvent.energy import gradient
 from evolvent.nets.score import PlainScore
 

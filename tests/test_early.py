@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import evolvent
-from evolvent.early import SENTENCES, of_command
+from evolvent.processes.early import SENTENCES, of_command
 
 ROOT = Path(evolvent.__file__).parent.parent
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -45,7 +45,7 @@ def hears(process):
 def test_a_signal_at_random_early_moments_is_a_sentence_and_its_code(tmp_path):
     """From the moment on that the package is reached, 20 ms after Python itself is up. Both ways to start it."""
     script = tmp_path / "evolvent"
-    script.write_text("import sys\nfrom evolvent.cli import main\nsys.exit(main())\n")
+    script.write_text("import sys\nfrom evolvent.cli.main import main\nsys.exit(main())\n")
     chance, begun = random.Random(0), []
     known = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": os.environ["PATH"], "HOME": "/nowhere"}
     try:

@@ -8,9 +8,9 @@ from hostile import DETECTOR as CORNERS
 from hostile import refused
 from PIL import Image
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 from evolvent.learners.gcn import GCN
-from evolvent.runs import read_lines
+from evolvent.storage.runs import read_lines
 
 DETECTOR = (
     CORNERS

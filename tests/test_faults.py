@@ -13,10 +13,11 @@ import pytest
 import torch
 from tiny import Heard, create, same, timeless, trainer
 
-from evolvent import files, sealed, session
-from evolvent.cli import main
-from evolvent.runs import Run, append_line, read_lines, read_model
-from evolvent.session import train
+from evolvent.cli.main import main
+from evolvent.storage import files, sealed
+from evolvent.storage.runs import Run, append_line, read_lines, read_model
+from evolvent.training import session
+from evolvent.training.session import train
 
 RECIPE = """
 import os, signal

@@ -9,10 +9,10 @@ import torch
 from tiny import Heard, Interrupted, create, same, timeless, trainer
 
 from evolvent.data.toys import Ring
-from evolvent.guard import Guard, Health, likely_cause, sizes
-from evolvent.runs import Run, read_lines, read_model
-from evolvent.session import Session, train
-from evolvent.trainer import Diverged
+from evolvent.storage.runs import Run, read_lines, read_model
+from evolvent.training.guard import Guard, Health, likely_cause, sizes
+from evolvent.training.session import Session, train
+from evolvent.training.trainer import Diverged
 
 EXPLOSIVE = {"lr": 10.0, "num_steps": 60, "log_every": 5, "checkpoint_every": 5}
 QUICK = Guard(warm_up=2, max_gap=1e3, shrink=1e-3)

@@ -6,8 +6,8 @@ from dataclasses import fields
 import pytest
 from hostile import make_run, refused
 
-from evolvent.commands import COMMANDS
-from evolvent.drawing import Sampling
+from evolvent.cli.commands import COMMANDS
+from evolvent.cli.drawing import Sampling
 
 LONG = "x" * 3000
 IMPOSSIBLE = {

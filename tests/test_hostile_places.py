@@ -143,7 +143,7 @@ def test_the_folder_that_we_are_in_is_not_replaced(tmp_path, runs, monkeypatch, 
 
 
 def test_points_go_into_no_folder_and_this_is_told_before_they_are_drawn(tmp_path, runs, monkeypatch, capsys):
-    monkeypatch.setattr("evolvent.commands.draw_into", None)
+    monkeypatch.setattr("evolvent.cli.commands.draw_into", None)
     refused(
         ["sample", str(runs["points"]), "--out", f"{tmp_path}/x"], "only images go", capsys, watched=tmp_path
     )
@@ -158,8 +158,8 @@ def test_what_is_overwritten_was_asked_for_and_a_link_is_not_followed(place, run
 
 
 def test_an_existing_picture_of_neighbours_is_replaced_only_when_asked(place, runs, capsys, monkeypatch):
-    monkeypatch.setattr("evolvent.evaluating._scores", lambda case, sight: [])
-    monkeypatch.setattr("evolvent.evaluating._neighbours", lambda case, sight: _picture())
+    monkeypatch.setattr("evolvent.cli.evaluate._scores", lambda case, sight: [])
+    monkeypatch.setattr("evolvent.cli.evaluate._neighbours", lambda case, sight: _picture())
     words = ["evaluate", str(runs["run"]), "--num", "6", "--out", "old.png"]
     refused(words, EXISTS, capsys, watched=place)
     assert heard([*words, "--overwrite"], capsys)[0] == 0
@@ -194,7 +194,7 @@ def test_a_folder_of_samples_is_whole_or_absent(tmp_path, runs, monkeypatch, cap
 
 def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_path):
     """In a container numbers of processes come back: it starts again from 1."""
-    from evolvent.files import folder_whole
+    from evolvent.storage.files import folder_whole
 
     left = tmp_path / f".x.{os.getpid()}.tmp"
     left.mkdir()
@@ -206,7 +206,7 @@ def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_pat
 
 def test_two_commands_at_once_leave_one_whole_folder(tmp_path, runs):
     """The second finds a folder that is not empty, and leaves nothing."""
-    from evolvent.files import folder_whole
+    from evolvent.storage.files import folder_whole
 
     def fill(name):
         with folder_whole(tmp_path / "x") as folder:

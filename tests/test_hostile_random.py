@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 from evolvent.data.arrays import file_album
 from evolvent.data.decoding import read_picture
 from evolvent.data.folders import zip_album
 from evolvent.data.idx import read_idx
-from evolvent.runs import read_log, read_model, read_record
-from evolvent.sealed import unpack_state
+from evolvent.storage.runs import read_log, read_model, read_record
+from evolvent.storage.sealed import unpack_state
 
 SETTINGS = settings(
     max_examples=40,

@@ -10,8 +10,8 @@ import torch
 from hostile import DETECTOR, contents, heard, make_run, refused
 from safetensors.torch import save
 
-from evolvent.runs import WRITTEN
-from evolvent.sealed import pack_state, pack_weights, seal, unpack_state, unpack_weights
+from evolvent.storage.runs import WRITTEN
+from evolvent.storage.sealed import pack_state, pack_weights, seal, unpack_state, unpack_weights
 
 DEEP = "[" * 100_000
 LONG = "9" * 5000

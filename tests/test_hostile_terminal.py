@@ -13,7 +13,7 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent.parent
 DRIVER = """
 import io, json, os, sys
-from evolvent.cli import main
+from evolvent.cli.main import main
 
 for case in json.loads(sys.argv[1]):
     if (child := os.fork()) == 0:

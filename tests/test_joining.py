@@ -14,13 +14,13 @@ from forked import begin, command, needs_fork, together
 from tiny import Heard, create
 from tiny import trainer as tiny_trainer
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 from evolvent.data.toys import Ring
-from evolvent.guard import Guard
-from evolvent.ranks import ALONE, RankLost, here
-from evolvent.runs import Run, Shadow, read_lines
-from evolvent.session import train
-from evolvent.trainer import Diverged, Trainer
+from evolvent.processes.ranks import ALONE, RankLost, here
+from evolvent.storage.runs import Run, Shadow, read_lines
+from evolvent.training.guard import Guard
+from evolvent.training.session import train
+from evolvent.training.trainer import Diverged, Trainer
 
 TOLERANCE = 1e-5
 """As in tests/test_ranks.py."""
@@ -53,8 +53,8 @@ def assert_same_log(path, other):
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr("evolvent.session._save_picture", lambda *_: None)
-    monkeypatch.setattr("evolvent.session._show_samples", lambda *_: None)
+    monkeypatch.setattr("evolvent.training.session._save_picture", lambda *_: None)
+    monkeypatch.setattr("evolvent.training.session._show_samples", lambda *_: None)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert sit(whole, CALM, ALONE)[1] == "finished"
 

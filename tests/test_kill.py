@@ -8,9 +8,9 @@ import time
 import pytest
 from tiny import create, same, timeless, trainer
 
-from evolvent.guard import Guard
-from evolvent.runs import Run, read_lines, read_model
-from evolvent.session import train
+from evolvent.storage.runs import Run, read_lines, read_model
+from evolvent.training.guard import Guard
+from evolvent.training.session import train
 
 NUM_KILLS = 10
 CALM = {"num_steps": 200, "log_every": 5, "checkpoint_every": 10}

@@ -8,14 +8,14 @@ import torch
 from hostile import refused
 from PIL import Image
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 from evolvent.nets.retelling import forgotten, with_classes_of
 from evolvent.pretrained import load_weights
 from evolvent.recipes.digits import digits
 from evolvent.recipes.find import build, find
-from evolvent.runs import read_model, read_record
 from evolvent.sampling import needed
 from evolvent.shapes import apart, carry
+from evolvent.storage.runs import read_model, read_record
 
 IMAGES = {"data": "digits", "size": 8, "channels": 1, "width": 4, "num_hidden": 4, "labels": True}
 WORDS = [

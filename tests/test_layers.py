@@ -10,7 +10,7 @@ import evolvent
 ROOT = Path(evolvent.__file__).parent
 
 LAYERS = [
-    {"shapes", "machine", "ranks", "leading"},
+    {"shapes", "machine", "processes.ranks", "processes.leading"},
     {"noise"},
     {"reference"},
     {"energy", "conditional"},
@@ -18,19 +18,21 @@ LAYERS = [
     {"dynamics"},
     {"particles", "flows"},
     {"augmentation"},
-    {"learners", "signs", "guard", "adam"},
-    {"trainer"},
-    {"files", "sealed", "pictures", "sampling", "circumstances", "stopping"},
-    {"runs"},
-    {"session"},
+    {"learners", "training.signs", "training.guard", "training.adam"},
+    {"training.trainer"},
+    {"storage.files", "storage.sealed", "pictures", "sampling",
+     "storage.circumstances", "processes.stopping"},
+    {"storage.runs"},
+    {"training.session"},
     {"recipes"},
     {"pretrained"},
-    {"joining", "terminal", "options", "drawing", "given", "seeing", "remembering", "writing", "preparing"},
-    {"evaluating", "reporting"},
-    {"commands", "training"},
-    {"cli", "early"},
+    {"processes.joining", "cli.terminal", "cli.options", "cli.drawing", "cli.given",
+     "cli.seeing", "cli.remembering", "cli.writing", "cli.data"},
+    {"cli.evaluate", "cli.report"},
+    {"cli.commands", "cli.train"},
+    {"cli.main", "processes.early"},
     {"__main__"},
-]
+]  # fmt: skip
 """From the ground up; a module may import what stands below it, and its own kind."""
 
 ASIDE = {"nets", "data", "metrics"}
@@ -40,13 +42,23 @@ QUIET_BELOW = "recipes"
 """Nothing below it reads the command line or the environment."""
 
 
+SHELVES = {"cli", "training", "storage", "processes"}
+"""Folders whose files stand in different layers, each by its own name."""
+
+
 def parts():
-    return sorted(path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__")
+    files = (path for path in ROOT.rglob("*.py") if path.parent != ROOT or path.stem != "__init__")
+    return sorted(path for path in files if path.stem != "__init__" or path.parent.name not in SHELVES)
 
 
 def part_of(path):
-    relative = path.relative_to(ROOT)
-    return relative.parts[0].removesuffix(".py")
+    return named(".".join(path.relative_to(ROOT).with_suffix("").parts))
+
+
+def named(module):
+    """The part that a module below evolvent belongs to: its file on a shelf, else what lies right under the root."""
+    first, *more = module.split(".")
+    return f"{first}.{more[0]}" if first in SHELVES else first
 
 
 def imports(path):
@@ -54,12 +66,13 @@ def imports(path):
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "evolvent":
-            names = (
-                [node.module] if "." in node.module else [f"evolvent.{alias.name}" for alias in node.names]
-            )
-            found |= {name.split(".")[1] for name in names}
+            holds_files = node.module in {"evolvent", *(f"evolvent.{shelf}" for shelf in SHELVES)}
+            names = [f"{node.module}.{alias.name}" for alias in node.names] if holds_files else [node.module]
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("evolvent.")}
+            names = [alias.name for alias in node.names if alias.name.startswith("evolvent.")]
+        else:
+            continue
+        found |= {named(name.removeprefix("evolvent.")) for name in names if "." in name}
     return found
 
 
@@ -77,7 +90,7 @@ def test_no_import_points_up(path):
     for other in imports(path) - ASIDE - {"__version__"}:
         assert height(other) is not None
         assert height(other) <= height(part), f"{part} imports {other}, which stands above it"
-    if height(part) < height("trainer"):
+    if height(part) < height("training.trainer"):
         assert not imports(path) & ASIDE, f"{part} is the method; nets, data and metrics are not its business"
 
 
@@ -88,7 +101,7 @@ def test_nothing_below_the_recipes_reads_the_surroundings(path):
         text = path.read_text()
         assert "os.environ" not in text
         assert "sys.argv" not in text
-    if part not in ASIDE and height(part) <= height("trainer"):
+    if part not in ASIDE and height(part) <= height("training.trainer"):
         calls = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         assert not [n for n in calls if getattr(n.func, "id", "") == "print"]
 
@@ -99,4 +112,4 @@ def test_files_stay_under_400_lines(path):
 
 
 def test_the_trainer_never_says_what_it_trains():
-    assert "energy" not in (ROOT / "trainer.py").read_text().lower()
+    assert "energy" not in (ROOT / "training" / "trainer.py").read_text().lower()

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from forked import needs_fork, together
 
-from evolvent.leading import led
-from evolvent.ranks import ALONE
+from evolvent.processes.leading import led
+from evolvent.processes.ranks import ALONE
 
 pytestmark = needs_fork
 

@@ -8,7 +8,7 @@ from evolvent.metrics.scores import judge_points
 from evolvent.noise import Noise
 from evolvent.recipes.toys import toy_ring, toy_ring_gcn
 from evolvent.sampling import draw
-from evolvent.trainer import Trainer
+from evolvent.training.trainer import Trainer
 
 RECIPES = {"GCN": toy_ring_gcn, "w-GCN": toy_ring}
 

@@ -17,7 +17,7 @@ from evolvent.metrics.distances import energy_distance
 from evolvent.noise import Noise
 from evolvent.particles import Persistent
 from evolvent.reference import Gaussian
-from evolvent.trainer import Adam, Schedule, Trainer, reseed
+from evolvent.training.trainer import Adam, Schedule, Trainer, reseed
 
 PATH = Path(__file__).parent.parent / "examples" / "minimal.py"
 NUM_STEPS, SEED = 10, 3

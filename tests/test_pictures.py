@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from evolvent import pictures
-from evolvent.files import write_whole
+from evolvent.storage.files import write_whole
 
 PIXELS = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1).expand(5, 1, 8, 8) * 50
 

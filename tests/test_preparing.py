@@ -8,8 +8,8 @@ import torch
 from hostile import refused
 from PIL import Image
 
-from evolvent import preparing
-from evolvent.cli import main
+from evolvent.cli import data as preparing
+from evolvent.cli.main import main
 from evolvent.data import digits, from_folder, load
 from evolvent.data.pixels import to_particles
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from hostile import make_run
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped, weights_and_origin
-from evolvent.runs import MODEL, Run, read_model, read_record
-from evolvent.sealed import unpack_state
+from evolvent.storage.runs import MODEL, Run, read_model, read_record
+from evolvent.storage.sealed import unpack_state
 
 
 @pytest.fixture(scope="module")

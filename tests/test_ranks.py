@@ -24,11 +24,11 @@ from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.noise import Noise
 from evolvent.particles import Fresh, Persistent, PersistentByClass
-from evolvent.ranks import ALONE, Ranks, buckets, normalise
+from evolvent.processes.ranks import ALONE, Ranks, buckets, normalise
 from evolvent.recipes.toys import PlaneScore
 from evolvent.reference import Gaussian, Uniform
 from evolvent.shapes import carry
-from evolvent.trainer import Adam, Schedule, Trainer
+from evolvent.training.trainer import Adam, Schedule, Trainer
 
 CHAIN = Langevin(0.05, 3)
 NUM_STEPS = 20
@@ -158,7 +158,7 @@ def given(num, ranks):
 
 
 def test_gradients_are_summed_over_ranks_whatever_their_bucket(tmp_path, monkeypatch):
-    monkeypatch.setattr("evolvent.ranks.BUCKET", 100)
+    monkeypatch.setattr("evolvent.processes.ranks.BUCKET", 100)
     sizes = [[t.numel() for t in bucket] for bucket in buckets(map(torch.zeros, (70, 30, 1, 250)))]
     assert sizes == [[70, 30], [1], [250]]
     found = together(tmp_path, partial(given, 3), num=3)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from evolvent import remembering
+from evolvent.cli import remembering
+from evolvent.cli.remembering import Remembered, cache_folder
 from evolvent.metrics import extract
-from evolvent.remembering import Remembered, cache_folder
 
 
 class Corners(nn.Module):

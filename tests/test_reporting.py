@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from evolvent import pictures, reporting
-from evolvent.cli import main
-from evolvent.terminal import WHOLE, printable
+from evolvent import pictures
+from evolvent.cli import report as reporting
+from evolvent.cli.main import main
+from evolvent.cli.terminal import WHOLE, printable
 
 SCORE = {
     "step": 2,

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny import ARGUMENTS, Heard, Interrupted, create, same, steps, timeless, trainer
 
-from evolvent.circumstances import sources
 from evolvent.data.toys import Ring
-from evolvent.runs import Run, next_free, read_lines, read_model
-from evolvent.session import train
-from evolvent.trainer import Diverged
+from evolvent.storage.circumstances import sources
+from evolvent.storage.runs import Run, next_free, read_lines, read_model
+from evolvent.training.session import train
+from evolvent.training.trainer import Diverged
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from evolvent.cli.drawing import Sampling, draw_into
 from evolvent.data.toys import Ring
-from evolvent.drawing import Sampling, draw_into
 from evolvent.dynamics import MALA, Independent, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import KL
@@ -16,7 +16,7 @@ from evolvent.particles import Fresh
 from evolvent.pretrained import Saved
 from evolvent.reference import Gaussian
 from evolvent.sampling import choose_stages, draw, num_at_once
-from evolvent.trainer import Experiment, Schedule
+from evolvent.training.trainer import Experiment, Schedule
 
 HIDDEN, IMAGE = Langevin(0.05, 50, final_step_size=0.01), MALA(0.1, 5)
 OFFERED = {"hidden": HIDDEN, "image": IMAGE}

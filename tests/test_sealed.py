@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from evolvent.sealed import MARK, pack_state, pack_weights, seal, unpack_state, unpack_weights
+from evolvent.storage.sealed import MARK, pack_state, pack_weights, seal, unpack_state, unpack_weights
 
 STATE = {"step": 3, "none": None, "list": [1.5, {"x": torch.arange(6.0)}], "seed": 2**40}
 WEIGHTS = {"b.weight": torch.randn(3, 2), "a.bias": torch.zeros(5, dtype=torch.float64)}

@@ -8,11 +8,11 @@ from forked import command, needs_fork, together
 from hostile import make_run
 from torch import nn
 
-from evolvent.cli import main
+from evolvent.cli.main import main
+from evolvent.cli.seeing import BATCH_SIZE, Together
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract
-from evolvent.runs import read_lines
-from evolvent.seeing import BATCH_SIZE, Together
+from evolvent.storage.runs import read_lines
 
 pytestmark = needs_fork
 

@@ -13,7 +13,7 @@ from evolvent.noise import Noise
 from evolvent.particles import Persistent
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import needed
-from evolvent.signs import Signs
+from evolvent.training.signs import Signs
 
 
 def told(values, name="gap"):

@@ -16,12 +16,12 @@ from hostile import make_run
 from PIL import Image
 from torch import nn
 
-from evolvent.cli import main
+from evolvent.cli.drawing import Sampling, draw_into
+from evolvent.cli.main import main
+from evolvent.cli.writing import check_kind, write_folder, write_npz
 from evolvent.data.toys import Ring
-from evolvent.drawing import Sampling, draw_into
 from evolvent.pretrained import Saved
-from evolvent.trainer import Experiment, Schedule
-from evolvent.writing import check_kind, write_folder, write_npz
+from evolvent.training.trainer import Experiment, Schedule
 
 SIDE = 64
 pytestmark = needs_fork

@@ -10,11 +10,11 @@ from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
 from evolvent.learners.gcn import GCN
 from evolvent.particles import Persistent
-from evolvent.ranks import ALONE
+from evolvent.processes.ranks import ALONE
 from evolvent.reference import Gaussian
-from evolvent.runs import Run, read_lines, step_of
-from evolvent.session import Watcher
-from evolvent.trainer import Adam, Schedule, Trainer
+from evolvent.storage.runs import Run, read_lines, step_of
+from evolvent.training.session import Watcher
+from evolvent.training.trainer import Adam, Schedule, Trainer
 
 ARGUMENTS = {"num_steps": 12}
 

@@ -32,7 +32,7 @@ from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
 from evolvent.shapes import Points
-from evolvent.trainer import Adam, Experiment, Schedule
+from evolvent.training.trainer import Adam, Experiment, Schedule
 
 CHANNELS, NUM_CLASSES = 3, 10
 

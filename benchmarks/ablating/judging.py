@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from ablating.cells import CELLS, SCALES, experiment_of
 from ablating.training import Cell, Tally, is_over, trained
 from evolvent import pictures
+from evolvent.cli.remembering import Remembered
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
-from evolvent.files import open_whole, write_whole
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract
 from evolvent.metrics.memory import nearest
 from evolvent.metrics.scores import judge_images, shuffled
-from evolvent.remembering import Remembered
 from evolvent.sampling import draw_chunk
+from evolvent.storage.files import open_whole, write_whole
 
 AGAINST_TEST = ("frechet", "kernel", "recall", "coverage", "memorisation", "class-score")
 AGAINST_TRAIN = ("frechet", "kernel")

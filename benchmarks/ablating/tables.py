@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ablating.cells import CELLS
-from evolvent.files import open_whole, write_whole
+from evolvent.storage.files import open_whole, write_whole
 
 Row = tuple[str, str, str]
 """Words, cell and sampling."""

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ablating.cells import CHANNELS, SCALES, experiment_of
-from evolvent.files import open_whole, write_whole
 from evolvent.shapes import carry
-from evolvent.trainer import Trainer
+from evolvent.storage.files import open_whole, write_whole
+from evolvent.training.trainer import Trainer
 
 LOOK = 10
 """Steps between two looks at the clock and at the vital signs."""

@@ -29,7 +29,7 @@ from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import USUAL_CLASSES, by_class, known_classes
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Experiment, Schedule
+from evolvent.training.trainer import Adam, Experiment, Schedule
 
 SIZE, CHANNELS = 32, 3
 NOT_RUN = "not yet run to its end"

@@ -26,7 +26,7 @@ from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import by_class
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Experiment, Schedule
+from evolvent.training.trainer import Adam, Experiment, Schedule
 
 SIZE = 32
 NUM_HELD_OUT = 1000

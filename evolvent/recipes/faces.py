@@ -11,7 +11,7 @@ from evolvent.metrics.scores import judge_images
 from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import noisy_descent
 from evolvent.recipes.cifar10 import NOT_RUN, ggcn, in_hidden_space, mapped_flow, nets_of, schedule
-from evolvent.trainer import Adam, Experiment
+from evolvent.training.trainer import Adam, Experiment
 
 SIZE = 64
 

@@ -19,7 +19,7 @@ import jsonargparse
 import torch
 
 from evolvent.recipes import RECIPES
-from evolvent.trainer import Experiment
+from evolvent.training.trainer import Experiment
 
 OWN = "recipe_file_"
 """What the modules of the user's files are called by, before the file's name."""

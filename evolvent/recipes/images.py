@@ -17,7 +17,7 @@ from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
 from evolvent.recipes.labelled import USUAL_CLASSES, by_class, known_classes
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Experiment, Schedule
+from evolvent.training.trainer import Adam, Experiment, Schedule
 
 
 @recipe(shows="amortised GGCN on your own folder of pictures or array", minutes=10)

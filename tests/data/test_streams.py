@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 from evolvent.data import Images, Stream, load, readers
 from evolvent.data.arrays import file_album
-from evolvent.runs import read_model
-from evolvent.trainer import reseed
+from evolvent.storage.runs import read_model
+from evolvent.training.trainer import reseed
 
 RANDOM = np.random.default_rng(0)
 PIXELS = RANDOM.integers(256, size=(50, 8, 6, 3), dtype=np.uint8)

@@ -19,7 +19,7 @@ from evolvent.particles import PersistentByClass
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import classes_of, draw
 from evolvent.shapes import apart, carry
-from evolvent.trainer import Adam, Schedule, Trainer
+from evolvent.training.trainer import Adam, Schedule, Trainer
 
 SHAPE = (1, 8, 8)
 CHAIN = Langevin(0.05, 3, temperature=0.01)

@@ -8,7 +8,7 @@ from evolvent.learners.ggcn import GGCN
 from evolvent.nets.mapping import PlainMapping, ResidualMapping, Upsampling
 from evolvent.nets.score import PlainScore, ResidualScore, TextureScore
 from evolvent.reference import Uniform
-from evolvent.trainer import Adam, Schedule, Trainer
+from evolvent.training.trainer import Adam, Schedule, Trainer
 
 SCORES, MAPPINGS = [PlainScore, ResidualScore], [PlainMapping, ResidualMapping]
 

@@ -6,7 +6,7 @@ import torch
 
 from evolvent.recipes import cifar10
 from evolvent.recipes.faces import faces64_ggcn
-from evolvent.trainer import Trainer
+from evolvent.training.trainer import Trainer
 
 SMALL = {"size": 8, "num_steps": 2, "batch_size": 4, "width": 4}
 MAPPED = {"mapping_width": 4, "num_hidden": 4}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from evolvent.recipes.faces import faces64_ggcn
-from evolvent.trainer import Trainer
+from evolvent.training.trainer import Trainer
 
 
 def test_it_learns_from_nine_tenths_of_what_it_is_given(tmp_path):

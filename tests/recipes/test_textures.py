@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from evolvent.cli import main
+from evolvent.cli.main import main
 from evolvent.data import Crops, texture, to_particles, to_pixels
 from evolvent.data.textures import prepare
 from evolvent.metrics.features import extract
@@ -11,7 +11,7 @@ from evolvent.metrics.scores import judge_texture
 from evolvent.nets.filters import FilterScore
 from evolvent.pretrained import from_pretrained
 from evolvent.recipes import find, textures
-from evolvent.trainer import Trainer
+from evolvent.training.trainer import Trainer
 
 RECIPES = [textures.texture_frame, textures.texture_gcn]
 SHORT = {"num_steps": 3, "batch_size": 2, "chain_steps": 2, "num_slots": 2, "sampling_steps": 2}

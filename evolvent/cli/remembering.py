@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from evolvent.files import write_whole
+from evolvent.cli.seeing import Together
 from evolvent.metrics.features import Features, digest
 from evolvent.metrics.scores import See
-from evolvent.seeing import Together
+from evolvent.storage.files import write_whole
 
 
 class Remembered:

@@ -19,14 +19,14 @@ import torch
 from torch import nn
 
 from evolvent import pictures
-from evolvent.guard import Health, Verdict, likely_cause
 from evolvent.learners.update import Update
-from evolvent.ranks import RankLost
-from evolvent.runs import Run, read_log
+from evolvent.processes.ranks import RankLost
+from evolvent.processes.stopping import Stopped, caught_signals
 from evolvent.sampling import classes_of, draw, num_at_once
 from evolvent.shapes import Points
-from evolvent.stopping import Stopped, caught_signals
-from evolvent.trainer import Diverged, Trainer, reseed
+from evolvent.storage.runs import Run, read_log
+from evolvent.training.guard import Health, Verdict, likely_cause
+from evolvent.training.trainer import Diverged, Trainer, reseed
 
 MAX_TILES = 64
 """How many images a picture shows at most."""

@@ -21,12 +21,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from evolvent.adam import FusedAdam
-from evolvent.guard import Guard
 from evolvent.learners.update import Update
 from evolvent.machine import Precision, autocast
-from evolvent.ranks import ALONE, Ranks, norms, share_statistics
-from evolvent.signs import Signs
+from evolvent.processes.ranks import ALONE, Ranks, norms, share_statistics
+from evolvent.training.adam import FusedAdam
+from evolvent.training.guard import Guard
+from evolvent.training.signs import Signs
 
 Source = nn.Module
 """Data: `draw(num) -> Points` on the module's device, and `event_shape`."""

@@ -18,19 +18,19 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from evolvent.drawing import Device, settle_device
-from evolvent.guard import Guard
+from evolvent.cli.drawing import Device, settle_device
+from evolvent.cli.options import Parser, parse
+from evolvent.cli.terminal import clock, open_console, table, vital_signs, watch
 from evolvent.nets.retelling import with_classes_of
-from evolvent.options import Parser, parse
 from evolvent.pretrained import load_weights, weights_and_origin
-from evolvent.ranks import here
+from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
-from evolvent.runs import Run, Shadow, next_free, read_record
-from evolvent.session import Ending
-from evolvent.session import train as train_session
-from evolvent.terminal import clock, open_console, table, vital_signs, watch
-from evolvent.trainer import Trainer
+from evolvent.storage.runs import Run, Shadow, next_free, read_record
+from evolvent.training.guard import Guard
+from evolvent.training.session import Ending
+from evolvent.training.session import train as train_session
+from evolvent.training.trainer import Trainer
 
 DEFAULT_RECIPE = next(iter(RECIPES))
 OUT_OF_TIME = 124

@@ -11,17 +11,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from evolvent.cli.terminal import counted, open_console
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
-from evolvent.joining import take_gpu
-from evolvent.leading import Ask, led
 from evolvent.learners.ggcn import checked_weight
 from evolvent.machine import Precision, computed_in
 from evolvent.pretrained import Saved
-from evolvent.ranks import ALONE, Ranks
+from evolvent.processes.joining import take_gpu
+from evolvent.processes.leading import Ask, led
+from evolvent.processes.ranks import ALONE, Ranks
 from evolvent.sampling import check_counts, choose_stages, draw_chunk, num_at_once
 from evolvent.shapes import Pixels, Points
-from evolvent.terminal import counted, open_console
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn,
 from rich.table import Column, Table
 from rich.text import Text
 
-from evolvent.session import Watcher
+from evolvent.training.session import Watcher
 
 VITAL = {"energy_gap": "gap", "force_norm": "force", "energy_drop": "drop"}
 """The vital signs on the bar, and their short names."""

@@ -20,17 +20,17 @@ from collections.abc import Sequence
 import torch
 
 import evolvent
-from evolvent.commands import COMMANDS
-from evolvent.early import SENTENCES
-from evolvent.joining import LOST, joined
+from evolvent.cli.commands import COMMANDS
+from evolvent.cli.options import run_command
+from evolvent.cli.terminal import drop_output, flush, printable, show_every_letter
+from evolvent.cli.train import train
 from evolvent.machine import keep_freed_memory
-from evolvent.options import run_command
-from evolvent.ranks import RankLost, here
+from evolvent.processes.early import SENTENCES
+from evolvent.processes.joining import LOST, joined
+from evolvent.processes.ranks import RankLost, here
+from evolvent.processes.stopping import Stopped, signals_raise
 from evolvent.recipes.find import own_fault
-from evolvent.stopping import Stopped, signals_raise
-from evolvent.terminal import drop_output, flush, printable, show_every_letter
-from evolvent.trainer import Diverged
-from evolvent.training import train
+from evolvent.training.trainer import Diverged
 
 SHARED_COMMANDS = ("sample", "evaluate")
 """What several processes do together, beside train; the rest is the first one's."""

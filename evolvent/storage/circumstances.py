@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+PACKAGE = Path(__file__).parents[1]
+
 
 def circumstances(device: str, recipe: str) -> dict[str, Any]:
     """Commit, digests of the sources, versions, machine, time; `recipe` as run.json names it."""
@@ -31,10 +33,9 @@ def circumstances(device: str, recipe: str) -> dict[str, Any]:
 
 def sources(recipe: str) -> dict[str, str]:
     """SHA-256 of the package's modules, which an installed copy has though it knows no commit, and of a recipe file."""
-    here = Path(__file__).parent
     package = hashlib.sha256()
-    for file in sorted(here.rglob("*.py")):
-        package.update(f"{file.relative_to(here).as_posix()}\n".encode() + file.read_bytes())
+    for file in sorted(PACKAGE.rglob("*.py")):
+        package.update(f"{file.relative_to(PACKAGE).as_posix()}\n".encode() + file.read_bytes())
     found = {"evolvent": package.hexdigest()}
     file = Path(recipe.rpartition(":")[0])
     if file.is_file():
@@ -52,15 +53,14 @@ def version_of(package: str) -> str:
 
 def commit() -> str | None:
     """The commit of the package's own source, "+" appended when it was changed since; None when installed."""
-    here = Path(__file__)
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(here.parent), *words]
+        command = ["git", "-C", str(PACKAGE), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         # An installed copy may lie in a folder of someone else's repository: only a tracked file counts.
-        git("ls-files", "--error-unmatch", here.name)
+        git("ls-files", "--error-unmatch", "__init__.py")
         return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch.distributed as dist
 
-from evolvent.ranks import Ranks, told_when_lost
+from evolvent.processes.ranks import Ranks, told_when_lost
 
 PATIENCE = timedelta(days=30)
 """How long the others wait for the next question, or the first for an answer."""

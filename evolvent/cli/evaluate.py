@@ -17,10 +17,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evolvent import pictures
-from evolvent.circumstances import now
-from evolvent.drawing import Device, Sampling, drawn, settle_device
-from evolvent.files import check_place
-from evolvent.given import Given, given_by, is_trained, own_data, read_samples
+from evolvent.cli.drawing import Device, Sampling, drawn, settle_device
+from evolvent.cli.given import Given, given_by, is_trained, own_data, read_samples
+from evolvent.cli.remembering import Remembered, cache_folder
+from evolvent.cli.seeing import Together
+from evolvent.cli.terminal import open_console, table
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.gauges import (
     IMAGE_MEASURES,
@@ -34,12 +35,11 @@ from evolvent.metrics.inception import Inception
 from evolvent.metrics.memory import nearest
 from evolvent.metrics.scores import Score, judge_images, judge_points, shuffled, told_floor
 from evolvent.pretrained import Saved, from_pretrained
-from evolvent.ranks import here
+from evolvent.processes.ranks import here
 from evolvent.recipes.find import function_in, short_name
-from evolvent.remembering import Remembered, cache_folder
-from evolvent.runs import append_line
-from evolvent.seeing import Together
-from evolvent.terminal import open_console, table
+from evolvent.storage.circumstances import now
+from evolvent.storage.files import check_place
+from evolvent.storage.runs import append_line
 
 NUM_SAMPLES = 1000
 """Of a run, unless another number is asked for."""

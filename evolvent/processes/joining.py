@@ -16,7 +16,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from evolvent.ranks import ALONE, Ranks
+from evolvent.processes.ranks import ALONE, Ranks
 
 PATIENCE = timedelta(minutes=10)
 """How long a process waits for another one."""

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 
 from evolvent import pictures
+from evolvent.cli.terminal import counted, open_console, table
+from evolvent.cli.writing import write_array
 from evolvent.data.album import Album
 from evolvent.data.arrays import file_album
 from evolvent.data.named import NAMED
 from evolvent.data.pixels import to_particles
 from evolvent.data.readers import open_album, splits_of
-from evolvent.files import check_place, open_whole
-from evolvent.terminal import counted, open_console, table
-from evolvent.writing import write_array
+from evolvent.storage.files import check_place, open_whole
 
 ON_SHEET = 64
 """So many pictures are on the sheet, picked at random."""

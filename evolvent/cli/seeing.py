@@ -12,11 +12,11 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from evolvent.leading import led
+from evolvent.cli.terminal import counted, open_console
 from evolvent.metrics.features import Features, check_pixels, extract_piece
-from evolvent.ranks import ALONE, Ranks
+from evolvent.processes.leading import led
+from evolvent.processes.ranks import ALONE, Ranks
 from evolvent.recipes.find import own_fault
-from evolvent.terminal import counted, open_console
 
 BATCH_SIZE = 256
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from evolvent import pictures
-from evolvent.files import check_place
+from evolvent.cli.terminal import WHOLE, open_console, table
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import short_name
-from evolvent.runs import newest_scores, read_log, read_record, read_scores
-from evolvent.terminal import WHOLE, open_console, table
+from evolvent.storage.files import check_place
+from evolvent.storage.runs import newest_scores, read_log, read_record, read_scores
 
 PICTURE = "report.png"
 COLUMN = 13

@@ -26,10 +26,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from evolvent.circumstances import circumstances, now, version_of
-from evolvent.files import write_whole
 from evolvent.sampling import needed
-from evolvent.sealed import pack_state, pack_weights, unpack_state, unpack_weights
+from evolvent.storage.circumstances import circumstances, now, version_of
+from evolvent.storage.files import write_whole
+from evolvent.storage.sealed import pack_state, pack_weights, unpack_state, unpack_weights
 
 NUM_CHECKPOINTS = 3
 RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}

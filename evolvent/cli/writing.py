@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evolvent import pictures
-from evolvent.drawing import bytes_of, check_fits
-from evolvent.files import folder_whole, open_whole
+from evolvent.cli.drawing import bytes_of, check_fits
+from evolvent.storage.files import folder_whole, open_whole
 
 MOST_POINTS = 1_000_000
 """In a picture of the plane; more are a red sheet, an hour later."""

@@ -9,18 +9,18 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evolvent.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
-from evolvent.evaluating import evaluate
-from evolvent.files import check_new_folder, check_place
-from evolvent.preparing import data
+from evolvent.cli.data import data
+from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
+from evolvent.cli.evaluate import evaluate
+from evolvent.cli.report import report
+from evolvent.cli.terminal import open_console, table
+from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz, write_picture
 from evolvent.pretrained import from_pretrained, save_pretrained
-from evolvent.ranks import here
+from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import short_name
-from evolvent.reporting import report
 from evolvent.sampling import classes_of
-from evolvent.terminal import open_console, table
-from evolvent.writing import check_disk, check_kind, write_folder, write_npz, write_picture
+from evolvent.storage.files import check_new_folder, check_place
 
 
 def sample(

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from evolvent.cli.drawing import as_seen
 from evolvent.data.folders import sizes_in
 from evolvent.data.images import Images
 from evolvent.data.readers import from_file, load, splits_of
-from evolvent.drawing import as_seen
 from evolvent.metrics.scores import shuffled
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
-from evolvent.runs import MODEL
 from evolvent.shapes import Pixels
+from evolvent.storage.runs import MODEL
 
 ARRAYS = (".npz", ".npy")
 OTHER_PART = {"test": "train", "train": "test"}

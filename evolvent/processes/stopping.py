@@ -1,6 +1,6 @@
 """What SIGINT and SIGTERM do: they leave a command as an exception, and training as a list that is looked at.
 
-Before the command begins, while Python still imports, they are heard by `evolvent.early`.
+Before the command begins, while Python still imports, they are heard by `evolvent.processes.early`.
 """
 
 import signal

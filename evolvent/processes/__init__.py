@@ -1,0 +1,1 @@
+"""Processes that share a step or a drawing, and the signals that end them."""

@@ -1,0 +1,1 @@
+"""The loop around a learner, what watches it, and a session that survives whatever ends it."""
