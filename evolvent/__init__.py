@@ -29,6 +29,7 @@ from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
 from evolvent.learners.wgcn import WGCN
 from evolvent.noise import ImageNoise, Noise
+from evolvent.observed import complete
 from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.pretrained import from_pretrained
 from evolvent.reference import Gaussian, Uniform
@@ -42,5 +43,5 @@ __all__ = [
     "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Conditional", "ConditionalGCN",
     "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
     "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer",
-    "Underdamped", "Uniform", "draw", "from_pretrained", "linear", "logistic",
+    "Underdamped", "Uniform", "complete", "draw", "from_pretrained", "linear", "logistic",
 ]  # fmt: skip

@@ -84,8 +84,7 @@ class Energy(nn.Module):
 
     def load(self, x: Points) -> Load:
         """What one force at x asks of the machine. It is found out on two of the points."""
-        mixing = (m for m in self.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training)
-        if x.device.type != "cpu" or len(x) < 2 or any(mixing):  # batch norm sees all points or none
+        if x.device.type != "cpu" or len(x) < 2 or any(map(_knows_rows, self.modules())):
             return Load(None, False)
         sizes = []
 
@@ -121,6 +120,12 @@ class Pullback(nn.Module):
 
     def forward(self, hidden: Hidden) -> PerPoint:
         return self.beta * self.net(self.mapping(hidden))
+
+
+def _knows_rows(module: nn.Module) -> bool:
+    """Whether it must see all points of a batch or none: batch norm in training, and `observed.Observed`."""
+    is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
+    return (is_norm and module.training) or getattr(module, "by_row", False)
 
 
 def gradient(function: Callable[[Points], PerPoint], x: Points, *, create_graph: bool = False) -> Points:

@@ -141,16 +141,16 @@ TRAIN = {
 
 COMMANDS = {
     "EVALUATE": 'there is no command "EVALUATE": there are train, sample,',
-    "''": 'there is no command "": there are train, sample, evaluate,',
-    "' '": 'there is no command " ": there are train, sample, evaluate,',
+    "''": 'there is no command "": there are train, sample, complete,',
+    "' '": 'there is no command " ": there are train, sample, complete,',
     "--": 'there is no command "--": there are train, sample,',
     "-x": 'there is no command "-x": there are train, sample,',
     "--train": 'there is no command "--train": there are train, sample,',
     "TRAIN": 'there is no command "TRAIN": there are train, sample,',
     "sampel {images}": 'there is no command "sampel": there are train, sample,',
-    "🎲": 'there is no command "🎲": there are train, sample, evaluate,',
-    "{long}": "there are train, sample, evaluate, report, recipes, data",
-    "{my}": "there are train, sample, evaluate, report, recipes, data",
+    "🎲": 'there is no command "🎲": there are train, sample, complete,',
+    "{long}": "there are train, sample, complete, report, recipes, data",
+    "{my}": "there are train, sample, complete, report, recipes, data",
     "train\\n": 'there is no command "trainn": there are train, sample,',
     "report": "the source is missing (`evolvent report --help` says what it is)",
     "report ''": "the source is empty: give it a value",
@@ -300,7 +300,23 @@ DATA = {
     "data mnist --split valid": "mnist has no 'valid' part; its parts are train, test",
 }
 
-TABLES = (TRAIN, COMMANDS, SAMPLE, EVALUATE, DATA)
+COMPLETE = {
+    "complete": "the source is missing (`evolvent complete --help` says what it is)",
+    "complete nowhere": "nowhere holds no weights: there is no such file",
+    "complete digits --hide corner": "--hide takes one of 'left', 'right', 'top', 'bottom', 'middle', not",
+    "complete digits --num 0": "at least 1 image is completed at least once, not 0 images 6 times",
+    "complete digits --tries -1": "at least 1 image is completed at least once, not 8 images -1 times",
+    "complete digits --num 100000": "there are 1000 images, and --num asks for 100000",
+    "complete digits --sigma 0": "sigma, how far off a seen value may lie, is above 0 and finite, not 0.0",
+    "complete digits --sigma nan": '--sigma takes a number, not "nan',
+    "complete digits --out x.txt": "completions are written as .png or .npz, not as x.txt",
+    "complete digits --label 10": "there is no class 10: this model knows 0 to 9",
+    "complete digits --data {place}/nowhere": "there is no",
+    "complete digits --dynamics none --num-steps 3": "num_steps belong to a stage, and no stage was chosen",
+    "complete {points}": "only images are completed, and this model draws points of [2]",
+}
+
+TABLES = (TRAIN, COMMANDS, SAMPLE, EVALUATE, COMPLETE, DATA)
 
 
 @pytest.fixture(scope="module")

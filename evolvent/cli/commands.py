@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from evolvent.cli.complete import complete
 from evolvent.cli.data import data
 from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
 from evolvent.cli.evaluate import evaluate
@@ -99,6 +100,7 @@ def export(source: str, *, out: str, half: bool = True) -> None:
 
 COMMANDS = {
     "sample": sample,
+    "complete": complete,
     "evaluate": evaluate,
     "report": report,
     "recipes": recipes,

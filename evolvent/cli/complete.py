@@ -1,0 +1,154 @@
+"""The command `complete`: what may stand where a part of an image is hidden, as a model sees it."""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+
+from evolvent import pictures
+from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, settle_device
+from evolvent.data.images import Images, evenly
+from evolvent.data.pixels import to_particles
+from evolvent.data.readers import load
+from evolvent.observed import complete as complete_rows
+from evolvent.observed import stages_to_complete
+from evolvent.pretrained import Saved, from_pretrained
+from evolvent.recipes.find import short_name
+from evolvent.sampling import classes_of
+from evolvent.shapes import Labels, Pixels
+from evolvent.storage.files import check_place, open_whole
+
+Part = Literal["left", "right", "top", "bottom", "middle"]
+GREY = 128
+
+
+class Asked(NamedTuple):
+    """Images of which a part is hidden, each as often as it is completed, with labels if the model knows classes."""
+
+    pixels: Pixels
+    mask: torch.Tensor
+    labels: Labels | None
+
+
+def complete(
+    source: str,
+    *,
+    data: str | None = None,
+    hide: Part = "right",
+    num: int = 8,
+    tries: int = 6,
+    out: str = "completed.png",
+    overwrite: bool = False,
+    label: str | None = None,
+    sigma: float = 1.0,
+    sampling: Sampling,
+    device: Device = "auto",
+) -> None:
+    """Hide a part of images and draw what may stand there, under the energy that a model has learned.
+
+    Args:
+        source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
+        data: images of the model's size, as `load` takes them (default: the recipe's held-out data).
+        hide: left, right, top, bottom or middle.
+        num: how many images.
+        tries: completions of each.
+        out: a .png (a row: what is seen, completions, the image) or .npz (images uint8 [num, tries, H, W, C]).
+        overwrite: replace a file that exists.
+        label: of a model with labels, the class to look for, or several in turns (default: the images' own).
+        sigma: how far off a seen pixel may lie, of a range from -1 to 1.
+        device: auto, cpu or cuda.
+    """
+    if Path(out).suffix not in (".png", ".npz"):
+        raise ValueError(f"completions are written as .png or .npz, not as {out}")
+    check_place(Path(out), overwrite=overwrite)
+    saved = from_pretrained(source, device=settle_device(device))
+    asked = _asked(saved, data, hide, num, tries, label)
+    stages = sampling.stages(stages_to_complete(saved.learner))
+    seen = to_particles(asked.pixels.to(saved.device))
+    completed = complete_rows(
+        sampling.weighed(saved.learner), seen, asked.mask.to(saved.device), sigma=sigma, seed=sampling.seed,
+        stages=stages, labels=None if asked.labels is None else asked.labels.to(saved.device),
+        batch_size=sampling.at_once(saved), precision=sampling.computed_in(saved),
+    )  # fmt: skip
+    _write(as_seen(completed), asked, tries, Path(out))
+    off = (completed - seen.cpu())[:, asked.mask == 0].square().mean().sqrt()
+    print(
+        f"{num} images completed {tries} times each by {short_name(saved.recipe)} at step {saved.step}: {out}"
+        f" (hidden pixels off by {float(off):.3f}, root mean square, of a range from -1 to 1)"
+    )
+
+
+def _asked(saved: Saved, data: str | None, hide: Part, num: int, tries: int, label: str | None) -> Asked:
+    if len(saved.event_shape) != 3:
+        raise ValueError(
+            f"only images are completed, and this model draws points of {list(saved.event_shape)}"
+        )
+    if num < 1 or tries < 1:
+        raise ValueError(f"at least 1 image is completed at least once, not {num} images {tries} times")
+    images = _images(saved, data)
+    if num > len(images):
+        raise ValueError(f"there are {len(images)} images, and --num asks for {num}")
+    rows = torch.from_numpy(evenly(len(images), num)).repeat_interleave(tries)
+    return Asked(images.pixels[rows], hidden(hide, saved.event_shape), _labels(saved, images, rows, label))
+
+
+def _images(saved: Saved, data: str | None) -> Images:
+    """Of the model's size and channels, in memory."""
+    channels, side, _ = saved.event_shape
+    if data is None and saved.experiment.held_out is None:
+        raise ValueError(
+            f"the recipe {short_name(saved.recipe)} has no held-out data: say by --data what to complete"
+        )
+    images = saved.experiment.held_out() if data is None else load(data, side, channels=channels)
+    if not isinstance(images, Images):
+        raise ValueError("these images stream from a file: give a part of them that fits memory by --data")
+    if images.event_shape != saved.event_shape:
+        raise ValueError(
+            f"the model draws images of {list(saved.event_shape)}, and these are {list(images.event_shape)}"
+        )
+    return images
+
+
+def _labels(saved: Saved, images: Images, rows: torch.Tensor, label: str | None) -> Labels | None:
+    """The class of every row: those named in turns, or the images' own; None where the model knows no classes."""
+    classes = classes_of(saved.learner, classes_named(label))
+    if not classes:
+        return None
+    if label is not None:
+        return torch.tensor(classes)[torch.arange(len(rows)) % len(classes)]
+    if images.labels is None or not set(images.labels.tolist()) <= set(classes):
+        raise ValueError(
+            f"this model knows the classes 0 to {classes[-1]}, and these images have no such labels: give --label 3, or"
+            " several in turns, such as --label 0,1,2"
+        )
+    return images.labels[rows]
+
+
+def hidden(part: Part, shape: tuple[int, ...]) -> torch.Tensor:
+    """A mask [C, H, W]: 0 where it is hidden, in half of the image, or in the square of half its side in the middle."""
+    _, height, width = shape
+    parts = {
+        "left": (slice(None), slice(0, width // 2)),
+        "right": (slice(None), slice(width // 2, None)),
+        "top": (slice(0, height // 2), slice(None)),
+        "bottom": (slice(height // 2, None), slice(None)),
+        "middle": (slice(height // 4, -(height // 4)), slice(width // 4, -(width // 4))),
+    }
+    mask = torch.ones(shape)
+    mask[:, *parts[part]] = 0
+    return mask
+
+
+def _write(completed: Pixels, asked: Asked, tries: int, out: Path) -> None:
+    """A grid with a row an image, or the completions alone."""
+    rows = completed.unflatten(0, (-1, tries))
+    if out.suffix == ".npz":
+        with open_whole(out) as file:
+            np.savez_compressed(file, images=rows.permute(0, 1, 3, 4, 2).numpy())
+        return
+    truth = asked.pixels.cpu()[::tries, None]
+    seen = torch.where(asked.mask.bool(), truth, GREY)
+    pictures.save_image(
+        pictures.grid(torch.cat([seen, rows, truth], 1).flatten(0, 1), columns=tries + 2), out
+    )

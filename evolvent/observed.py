@@ -1,0 +1,92 @@
+"""Points of which a part is seen: the same energy with one term more, and no training.
+
+    v = x + σ ξ where the mask is 1            what is seen, ξ ~ N(0, I)
+    p(x | v) ∝ p(x) exp(−‖m (x − v)‖² / 2σ²)   Bayes: the misfit joins the energy                        [derived]
+
+Whatever evolves under U evolves under it, in image space, and through the mapping in hidden space, where a code is
+looked for whose birth shows what is seen: the pattern completion that FRAME and GCN are known for.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from evolvent.dynamics import Dynamics, Independent, Langevin
+from evolvent.energy import squared_norm
+from evolvent.machine import Precision, autocast
+from evolvent.noise import ImageNoise
+from evolvent.shapes import Labels, PerPoint, Points
+
+IN_HIDDEN_SPACE = {
+    "selection": Independent(num_steps=100),
+    "hidden": Langevin(0.002, 150, final_step_size=0.0004),
+}
+"""How codes find what is seen: from the best of a hundred births, in steps that a narrow misfit does not throw out."""
+
+
+class Observed(nn.Module):
+    """The score f(x) − ‖m (x − v)‖² / 2σ² over a score f; row i of a batch is held to row i of v.
+
+    seen: v [batch, *event], of which only what the mask shows has a part in anything.
+    mask: 1 where v is seen and 0 where it is not, of the event's shape or one that broadcasts to it.
+    sigma: how far off a seen value may lie, in the units of the points.
+    """
+
+    by_row = True
+
+    def __init__(self, score: nn.Module, seen: Points, mask: torch.Tensor, sigma: float) -> None:
+        super().__init__()
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma, how far off a seen value may lie, is above 0 and finite, not {sigma}")
+        self.score, self.sigma = score, sigma
+        self.register_buffer("seen", seen)
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Points) -> PerPoint:
+        if len(x) != len(self.seen):
+            raise ValueError(f"{len(self.seen)} points were seen in part, and {len(x)} are held to them")
+        points = x[:, : self.seen.shape[1]].float()  # a label is carried behind them
+        return self.score(x) - squared_norm(self.mask * (points - self.seen)) / (2 * self.sigma**2)
+
+
+def stages_to_complete(learner: nn.Module) -> dict[str, Dynamics]:
+    """Those that `complete` runs: in hidden space where there is a mapping, else the learner's own."""
+    return dict(IN_HIDDEN_SPACE if hasattr(learner, "mapping") else learner.stages)
+
+
+def complete(
+    learner: nn.Module,
+    seen: Points,
+    mask: torch.Tensor,
+    *,
+    sigma: float = 1.0,
+    seed: int = 0,
+    stages: Mapping[str, Dynamics] | None = None,
+    labels: Labels | None = None,
+    batch_size: int = 64,
+    precision: Precision = "float32",
+) -> Points:
+    """A draw of p(x | v) for each row of `seen`, with what is seen put back in its place; [batch, *event] on the CPU.
+
+    Row i depends on (seed, i) and on what it is held to, whatever the number of rows. labels: one a row, of a learner
+    that knows classes. A learner of several energies, as of several grids, raises ValueError.
+    """
+    if not hasattr(learner, "energy"):
+        raise ValueError(f"{type(learner).__name__} has several energies, and what is seen belongs to one")
+    stages = stages_to_complete(learner) if stages is None else dict(stages)
+    found = []
+    for first in range(0, len(seen), batch_size):
+        rows = torch.arange(first, first + batch_size).clamp(max=len(seen) - 1)  # the last chunk is padded
+        model = copy.deepcopy(learner)
+        model.energy.net = Observed(model.energy.net, seen[rows], mask, sigma)
+        noise, told = (
+            ImageNoise(seed, first, batch_size, seen.device),
+            [] if labels is None else [labels[rows]],
+        )
+        with torch.no_grad(), autocast(precision, seen.device):
+            x = model.sample(batch_size, noise, stages, *told)
+        found.append(torch.where(mask.bool(), seen[rows], x).cpu())
+    return torch.cat(found)[: len(seen)]

@@ -1,0 +1,129 @@
+"""Conditioning on what is seen: an exact posterior, in points and in hidden codes, and the command."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from evolvent.cli.complete import hidden
+from evolvent.cli.main import main
+from evolvent.dynamics import Langevin
+from evolvent.energy import Energy
+from evolvent.flows import KL
+from evolvent.learners.amortized import Adversarial
+from evolvent.learners.gcn import GCN
+from evolvent.learners.ggcn import GGCN
+from evolvent.observed import Observed, complete, stages_to_complete
+from evolvent.particles import Fresh
+from evolvent.reference import Gaussian
+
+STIFFNESS, SIGMA, SEEN = 2.0, 0.5, 1.5
+
+
+class Spring(nn.Module):
+    """f(x) = −k (x₁ − x₂)² / 2: with N(0, I) a Gaussian whose coordinates know of each other."""
+
+    def forward(self, x):
+        return -STIFFNESS * (x[:, 0] - x[:, 1]).square() / 2
+
+
+def in_points():
+    energy = Energy(Spring(), Gaussian((2,)))
+    return GCN(energy, Fresh(energy.reference), Langevin(0.02, 300))
+
+
+def in_codes():
+    """Points that are their codes, so that V is U."""
+    mapping = nn.Identity()
+    mapping.num_hidden = 2
+    chain = {"hidden": Langevin(0.02, 300)}
+    parts = {"flow": KL(), "mapping_loss": Adversarial(), "training": {}, "sampling": chain}
+    return GGCN(Energy(Spring(), Gaussian((2,))), mapping, **parts)
+
+
+@pytest.mark.parametrize("learner", [in_points, in_codes])
+def test_what_is_hidden_follows_the_posterior(learner):
+    """4,000 rows: a mean is known to 0.01 and a variance to 2.2 %; the step size costs 3 % of a variance."""
+    seen, mask = torch.tensor([[SEEN, 99.0]]).repeat(4000, 1), torch.tensor([1.0, 0.0])
+    stages = learner().stages
+    x = complete(learner(), seen, mask, sigma=SIGMA, stages=stages, batch_size=4000)
+    precision = torch.tensor(
+        [[1 + STIFFNESS + 1 / SIGMA**2, -STIFFNESS], [-STIFFNESS, 1 + STIFFNESS]], dtype=torch.float64
+    )
+    covariance = precision.inverse()
+    mean = covariance @ torch.tensor([SEEN / SIGMA**2, 0.0], dtype=torch.float64)
+    assert x[:, 1].mean() == pytest.approx(float(mean[1]), abs=0.04)
+    assert x[:, 1].var() == pytest.approx(float(covariance[1, 1]), rel=0.1)
+    assert torch.equal(x[:, 0], seen[:, 0])
+
+
+def test_a_row_depends_on_its_number_and_on_what_it_is_held_to():
+    seen, mask = torch.randn(7, 2), torch.tensor([1.0, 0.0])
+    many = complete(in_points(), seen, mask, batch_size=4)
+    assert torch.equal(complete(in_points(), seen[:5], mask, batch_size=4), many[:5])
+    seen[2] += 1
+    changed = (complete(in_points(), seen, mask, batch_size=4) != many).any(1)
+    assert changed.tolist() == [i == 2 for i in range(7)]
+
+
+def test_rows_are_never_parted_from_what_they_are_held_to():
+    energy = Energy(Observed(Spring(), torch.randn(8, 2), torch.ones(2), 1.0), Gaussian((2,)))
+    assert energy.load(torch.randn(8, 2)).rows is None
+    with pytest.raises(ValueError, match="8 points were seen in part, and 3 are held to them"):
+        energy(torch.randn(3, 2))
+
+
+def test_the_learner_is_left_as_it_was():
+    learner = in_codes()
+    complete(learner, torch.randn(2, 2), torch.ones(2), batch_size=2, stages=learner.stages)
+    assert isinstance(learner.energy.net, Spring)
+
+
+def test_codes_are_looked_for_where_there_is_a_mapping():
+    assert set(stages_to_complete(in_codes())) == {"selection", "hidden"}
+    assert stages_to_complete(in_points()) == in_points().stages
+
+
+@pytest.mark.parametrize(
+    ("part", "share"), [("left", 0.5), ("right", 0.5), ("top", 0.5), ("bottom", 0.5), ("middle", 0.25)]
+)
+def test_a_half_or_a_quarter_is_hidden(part, share):
+    mask = hidden(part, (3, 8, 8))
+    assert float(1 - mask.mean()) == share
+    assert mask[:, 0, 0].tolist() == [float(part not in ("left", "top"))] * 3
+
+
+QUICK = ["--num", "2", "--tries", "3", "--num-steps", "2", "--batch-size", "6"]
+
+
+def test_shipped_digits_are_completed_offline(tmp_path, capsys):
+    assert main(["complete", "digits", "--hide", "top", *QUICK, "--out", str(tmp_path / "x.png")]) == 0
+    assert "2 images completed 3 times each by digits" in capsys.readouterr().out
+    with Image.open(tmp_path / "x.png") as image:
+        width, height = image.size
+    assert width / height == pytest.approx(5 / 2, rel=0.01)  # what is seen, three completions, the image
+    assert main(["complete", "digits", "--hide", "top", *QUICK, "--out", str(tmp_path / "x.npz")]) == 0
+    with np.load(tmp_path / "x.npz") as archive:
+        images = archive["images"]
+    assert images.shape == (2, 3, 32, 32, 1)
+    assert (images[:, 0, 16:] == images[:, 1, 16:]).all()
+    assert (images[:, 0, :16] != images[:, 1, :16]).any()
+
+
+def test_pictures_without_labels_ask_for_a_class_of_a_model_that_knows_some(tmp_path, capsys):
+    np.savez(
+        tmp_path / "grey.npz", images=np.random.default_rng(0).integers(0, 255, (4, 32, 32), dtype=np.uint8)
+    )
+    words = [
+        "complete",
+        "digits",
+        "--data",
+        str(tmp_path / "grey.npz"),
+        *QUICK,
+        "--out",
+        str(tmp_path / "x.png"),
+    ]
+    assert main(words) == 2
+    assert "give --label 3, or several in turns" in capsys.readouterr().err
+    assert main([*words, "--label", "3,8"]) == 0
