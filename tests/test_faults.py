@@ -217,6 +217,20 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(tmp_path, change):
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_without_pictures_finishes_and_says_why_there_are_none(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("a grid shows images")
+
+    monkeypatch.setattr("evolvent.pictures.save", fail)
+    heard = Heard()
+    with create(tmp_path / "run") as run:
+        ending = train(run, trainer(picture_every=4), show=heard)
+    assert ending.status == "finished"
+    assert (run.path / "model.safetensors").is_file()
+    assert "there is no step-00000004.png of step 4: a grid shows images" in heard.sentences
+    assert "there is no samples.png of step 12: a grid shows images" in heard.sentences
+
+
 class Bomb:
     def __reduce__(self):
         return (print, ("a pickle was run",))

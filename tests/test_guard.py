@@ -9,6 +9,7 @@ import torch
 from tiny import Heard, Interrupted, create, same, timeless, trainer
 
 from evolvent.data.toys import Ring
+from evolvent.dynamics import Langevin
 from evolvent.storage.runs import Run, read_lines, read_model
 from evolvent.training.guard import Guard, Health, likely_cause, sizes
 from evolvent.training.session import Session, train
@@ -125,6 +126,14 @@ def test_what_explodes_is_brought_back_by_smaller_rates_and_finishes(tmp_path):
     assert record["guard"]["shrink"] == 1e-3
     gaps = [abs(entry["energy_gap"]) for entry in read_lines(run.path / "log.jsonl") if "energy_gap" in entry]
     assert max(gaps) < 10
+
+
+def test_what_explodes_before_a_weight_has_moved_is_not_blamed_on_the_learning_rate(tmp_path):
+    t = trainer(num_steps=30, log_every=5, guard=Guard())
+    t.learner.dynamics = Langevin(1e20, 10)
+    with create(tmp_path / "run") as run, pytest.raises(Diverged, match="so it is the chain"):
+        train(run, t)
+    assert run.record["rollbacks"] == []
 
 
 def test_a_limit_of_time_counts_the_steps_that_were_taken_back(tmp_path, monkeypatch):

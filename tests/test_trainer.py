@@ -105,6 +105,55 @@ def test_a_loss_that_trains_nothing_and_a_name_that_is_nothing_are_refused():
         Trainer(learner, Ring(), Schedule(5, 16, {"enrgy": Adam(1e-3)}))
 
 
+def test_frozen_layers_stay_and_the_rest_learns():
+    t = trainer()
+    first, *others = t.learner.energy.net.parameters()
+    first.requires_grad_(False)
+    t = Trainer(t.learner, Ring(), SCHEDULE)
+    before = [parameter.clone() for parameter in (first, *others)]
+    t.advance()
+    assert torch.equal(first, before[0])
+    assert not all(map(torch.equal, others, before[1:]))
+    with pytest.raises(ValueError, match='all of "energy" is frozen'):
+        Trainer(t.averaged, Ring(), SCHEDULE)
+
+
+class Remembering(PlaneScore):
+    """A net that puts another tensor in the place of its buffer at every pass."""
+
+    def __init__(self):
+        super().__init__(width=8)
+        self.register_buffer("seen", torch.zeros(2))
+
+    def forward(self, x):
+        self.seen = 0.9 * self.seen + 0.1 * x.detach().mean(0)
+        return super().forward(x)
+
+
+def test_a_buffer_that_a_forward_pass_replaces_is_averaged_over_saved_and_resumed_as_it_is():
+    def remembering():
+        energy = Energy(Remembering(), Gaussian((2,)))
+        learner = GCN(energy, Persistent(energy.reference, 32), Langevin(0.05, 3))
+        return Trainer(learner, Ring(), SCHEDULE, seed=3)
+
+    torch.manual_seed(0)
+    whole = run(remembering(), 4)
+    assert torch.equal(whole.averaged.energy.net.seen, whole.learner.energy.net.seen)
+    resumed = remembering()
+    resumed.advance()
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    assert torch.equal(resumed.learner.energy.net.seen, whole.learner.energy.net.seen)
+    assert whole.learner.energy.net.seen.any()
+
+
+def test_a_vital_sign_that_the_log_knows_otherwise_is_refused():
+    t = trainer()
+    forward = t.learner.forward
+    t.learner.forward = lambda data: (u := forward(data))._replace(stats=u.stats | {"step": torch.zeros(())})
+    with pytest.raises(ValueError, match='a vital sign cannot be called "step"'):
+        t.advance()
+
+
 def test_no_step_is_taken_past_the_end():
     finished = run(trainer(), SCHEDULE.num_steps)
     assert finished.finished

@@ -162,7 +162,7 @@ def likely_cause(line: Mapping[str, float]) -> str:
     takes_steps = line.get("force_norm", 1) > 0
     if takes_steps and line.get("acceptance", 1) < 0.2:
         return f"the chain accepts {line['acceptance']:.0%} of its moves: try a smaller chain step size"
-    if line.get("energy_drop", 0) < 0:
+    if not line.get("energy_drop", 0) >= 0:  # NaN, too
         return (
             f"the chain climbs its energy (drop {line['energy_drop']:.3g}), so its step size is too large for this"
             " force: try a smaller learning rate, a larger tau, or a smaller chain step size"

@@ -10,7 +10,8 @@ straight on.
 
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,7 +96,8 @@ def train(
             seconds = session.clock.run()
         # All is saved: from here on a signal ends the run at once, and a resumed one draws what is missing.
         if trainer.finished and trainer.ranks.first:
-            _show_samples(run, trainer)
+            with session.depicting(run.path / "samples.png"):
+                _show_samples(run, trainer)
         status = "finished" if trainer.finished else "stopped"
         run.mark(status, step=trainer.step, seconds=seconds)
         number = signals[0] if signals and not trainer.finished else None
@@ -163,10 +165,20 @@ class Session:
                 continue
             if logged:
                 self.log()
-            if pictured and self.ranks.first:
-                _save_picture(update.particles, trainer, trainer.learner, self.run.picture_path(step))
             if saved:
                 self.save(verdict, last=last)
+            if pictured and self.ranks.first:
+                path = self.run.picture_path(step)
+                with self.depicting(path):
+                    _save_picture(update.particles, trainer, trainer.learner, path)
+
+    @contextmanager
+    def depicting(self, path: Path) -> Iterator[None]:
+        """Say why there is no picture, and go on: nothing that was trained is lost for want of it."""
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:
+            self.warn(f"there is no {path.name} of step {self.trainer.step}: {' '.join(str(error).split())}")
 
     def asked_to_stop(self, max_minutes: float | None, signals: list[int]) -> bool:
         """Whether time is over or a signal came, here or in another process; its signal is taken over."""
@@ -237,7 +249,7 @@ class Session:
         run, trainer, health = self.run, self.trainer, self.health
         what = f"{_short(self.line)} ({verdict.suspect}); {_cause(self.line, trainer)}"
         failed_at, clock, before = trainer.step, self.clock, health.rollbacks
-        if not health.may_roll_back() or not _last_data_are_finite(trainer):
+        if failed_at == 1 or not health.may_roll_back() or not _last_data_are_finite(trainer):
             tried = (
                 f" (after {len(before)} rollbacks to learning rates × {trainer.lr_scale:.3g})"
                 if before
@@ -316,7 +328,11 @@ def _short(line: dict[str, float]) -> str:
 
 
 def _cause(line: dict[str, float], trainer: Trainer) -> str:
-    return likely_cause(line) if _last_data_are_finite(trainer) else "the data of this step are not finite"
+    if not _last_data_are_finite(trainer):
+        return "the data of this step are not finite"
+    if trainer.step == 1:
+        return "no weight had moved yet, so it is the chain: try a smaller step size of it, or smaller initial weights"
+    return likely_cause(line)
 
 
 def _show_samples(run: Run, trainer: Trainer) -> None:
@@ -334,7 +350,7 @@ def _save_picture(
     points: Points, trainer: Trainer, learner: nn.Module, path: Path, *, num_classes: int = 0
 ) -> None:
     """Points of other shapes than images and the plane have no picture, and a run goes on without."""
-    if points.dim() == 4:
+    if points.dim() == 4 and points.shape[1] in (1, 3):
         pictures.save(points[:MAX_TILES], path, num_classes=num_classes)
     elif points.shape[1:] == (2,):
         energy = None if classes_of(learner) else getattr(learner, "energy", None)

@@ -28,6 +28,7 @@ from evolvent.training.adam import FusedAdam
 from evolvent.training.guard import Guard
 from evolvent.training.signs import Signs
 
+OF_THE_LOG = frozenset({"step", "seconds", "warning"})
 Source = nn.Module
 """Data: `draw(num) -> Points` on the module's device, and `event_shape`."""
 
@@ -149,6 +150,7 @@ class Trainer:
         shared = {id(buffer): buffer for buffer in self.learner.buffers()}
         for average in weights(self.learner):
             shared.pop(id(average), None)
+        self._shared = [name for name, buffer in self.learner.named_buffers() if id(buffer) in shared]
         self.averaged = copy.deepcopy(self.learner, shared).eval().requires_grad_(False)
         if ranks.num > 1:
             share_statistics(self.learner, ranks)
@@ -191,6 +193,10 @@ class Trainer:
         self.learner.zero_grad()
         with autocast(self.schedule.precision, self.device), self.ranks.sharing():
             update = self.learner(self.ranks.rows(self.data.draw(self.schedule.batch_size)))
+        if taken := OF_THE_LOG.intersection(update.stats):
+            raise ValueError(
+                f'a vital sign cannot be called "{min(taken)}", as a log says that of every line'
+            )
         norms = {}
         for name, loss in update.losses.items():
             if not any(name == trained or name.startswith(f"{trained}.") for trained in self.optimisers):
@@ -238,6 +244,15 @@ class Trainer:
     def _average(self) -> None:
         decay = min(self.schedule.averaging, self.step / (self.step + 10))
         torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        self._share()
+
+    def _share(self) -> None:
+        """Point the average to what it shares, where a forward pass put another tensor in a buffer's place."""
+        for name in self._shared:
+            path, _, buffer = name.rpartition(".")
+            setattr(
+                self.averaged.get_submodule(path), buffer, self.learner.get_submodule(path).get_buffer(buffer)
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: tensors and plain containers only."""
@@ -258,6 +273,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`. The seed is the saved run's: it is part of what that run is."""
+        self._share()
         self.step, self.seed, self.lr_scale = state["step"], state["seed"], state["lr_scale"]
         self.signs.load_state_dict(state["signs"], self.device)
         for module, saved in ((self.learner, state["learner"]), (self.averaged, state["averaged"])):
@@ -290,12 +306,17 @@ class Captured:
 
 
 def parameters_of(learner: nn.Module, name: str) -> list[nn.Parameter]:
-    """The parameters of a submodule. ValueError when the learner has none of that name."""
+    """The parameters of a submodule that are not frozen. ValueError when there is no such submodule, or all are."""
     try:
-        return list(learner.get_submodule(name).parameters())
+        parameters = list(learner.get_submodule(name).parameters())
     except AttributeError as error:
         there = ", ".join(child for child, _ in learner.named_children())
         raise ValueError(f'the learner has no submodule "{name}" to train; it has {there}') from error
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        raise ValueError(
+            f'all of "{name}" is frozen, and nothing is left to train: thaw it by .requires_grad_(True)'
+        )
+    return [parameter for parameter in parameters if parameter.requires_grad]
 
 
 def check_apart(trained: Iterable[str]) -> None:
