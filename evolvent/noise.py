@@ -67,6 +67,8 @@ class ImageNoise(Noise):
 
     def __init__(self, seed: int, first: int, num: int, device: torch.device | str = "cpu") -> None:
         super().__init__(device)
+        if not -(2**63) <= seed < 2**63:
+            raise ValueError(f"a seed lies between -2⁶³ and 2⁶³ - 1, and {seed} does not")
         self.seed, self.num, self.draws = seed, num, 0
         self.images = torch.arange(first, first + num, device=self.device)[:, None]
 

@@ -57,10 +57,10 @@ def draw_chunk(
     precision: Precision = "float32",
 ) -> Points:
     """The `batch_size` points from number `first` on, a multiple of it; so many at once are drawn anyway."""
-    noise, chosen = ImageNoise(seed, first, batch_size, device), None if stages is None else dict(stages)
-    turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
-    labels = [turns[noise.images[:, 0] % len(turns)]] if len(turns) else []
-    with torch.no_grad(), autocast(precision, device):
+    with torch.inference_mode(False), torch.no_grad(), autocast(precision, device):  # a chain takes forces
+        noise, chosen = ImageNoise(seed, first, batch_size, device), None if stages is None else dict(stages)
+        turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
+        labels = [turns[noise.images[:, 0] % len(turns)]] if len(turns) else []
         return learner.sample(batch_size, noise, chosen, *labels).cpu()
 
 

@@ -55,6 +55,11 @@ def images(num_steps: int = 8, *, lr: float = 1e-2) -> Experiment:
     return experiment((1, 8, 8), Images(pixels.to(torch.uint8)), num_steps, lr, judge)
 
 
+def handed_on(lr: float = 0.1, **more) -> Experiment:
+    """Hands on what it does not know."""
+    return images(lr=lr, **more)
+
+
 def out(out: int = 3) -> Experiment:
     """Takes a name that is taken."""
 
@@ -119,6 +124,13 @@ def test_a_run_that_was_stopped_before_it_noted_its_guard_is_guarded_when_it_goe
     Path(run, "run.json").write_text(json.dumps(record))
     assert main(["train", "--resume", "--out", run]) == 0
     assert json.loads(Path(run, "run.json").read_text())["guard"]
+
+
+def test_a_keyword_that_a_recipe_hands_on_arrives_and_is_recorded(place):
+    run = place / "handed-on"
+    assert main(["train", f"{place}/my.py:handed_on", "--num-steps", "3", "--out", str(run)]) == 0
+    record = json.loads((run / "run.json").read_text())
+    assert (record["step"], record["arguments"]) == (3, {"lr": 0.1, "num_steps": 3})
 
 
 def test_the_version_is_told(capsys):

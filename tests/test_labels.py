@@ -155,6 +155,13 @@ def test_weights_of_as_many_classes_are_left_as_they_are(labels):
     assert with_classes_of(learner, weights) is weights
 
 
+def test_weights_of_a_net_that_calls_something_else_directions_are_left_as_they_are():
+    learner = build(digits, {"width": 4}).learner
+    learner.energy.net.register_buffer("directions", torch.randn(2, 8))
+    weights = needed(learner)
+    assert with_classes_of(learner, weights) is weights
+
+
 def test_a_model_that_forgets_its_classes_begins_as_that_of_the_mean_class():
     """Where all classes but one direction and one code are zero, the mean class is a tenth of that one."""
     with_labels = build(digits, {"labels": True, "width": 4}, seed=1).learner

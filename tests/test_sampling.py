@@ -183,6 +183,13 @@ def test_selection_can_be_added_where_a_recipe_has_none_and_leaves_the_other_sta
         choose_stages({}, "selection", step_size=0.3)
 
 
+def test_draws_are_the_same_in_inference_mode_which_knows_no_forces():
+    model, stages = in_codes(), {"hidden": Langevin(0.1, 3)}
+    wanted = draw(model, 4, stages=stages)
+    with torch.inference_mode():
+        assert torch.equal(draw(model, 4, stages=stages), wanted)
+
+
 def test_selection_goes_before_hidden_evolution_in_whatever_order_they_are_named():
     """Under beta 0 hidden evolution leaves N(0, I) as it is: after many steps of it a selection shows no more."""
     hidden, selection = Langevin(0.1, 60), Independent(num_steps=20)

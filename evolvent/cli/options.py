@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
+from typing import Any
 
 import docstring_parser
 from jsonargparse import ArgumentParser, Namespace
@@ -24,8 +25,10 @@ OPTION = re.compile(r"--[A-Za-z][\w.-]*")
 class Parser(ArgumentParser):
     """jsonargparse's parser, without abbreviations and without exits, and with hyphens in its help."""
 
-    def __init__(self, prog: str, description: str | None = None) -> None:
-        super().__init__(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    def __init__(self, prog: str | None = None, description: str | None = None, **more: Any) -> None:
+        super().__init__(
+            prog=prog, description=description, **{"exit_on_error": False, "allow_abbrev": False} | more
+        )
 
     def format_help(self) -> str:
         return OPTION.sub(lambda option: option[0].replace("_", "-"), super().format_help())

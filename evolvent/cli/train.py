@@ -10,6 +10,7 @@ Nothing is made before all is found to be in order: a mistake leaves no folder b
 import argparse
 import inspect
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,15 @@ from evolvent.nets.retelling import with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
 from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
-from evolvent.recipes.find import RecipeFunction, build, find, full_reference, short_name, to_json
+from evolvent.recipes.find import (
+    RecipeFunction,
+    build,
+    find,
+    full_reference,
+    keywords_of,
+    short_name,
+    to_json,
+)
 from evolvent.storage.runs import Run, Shadow, next_free, read_record
 from evolvent.training.guard import Guard
 from evolvent.training.session import Ending
@@ -161,7 +170,7 @@ def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
     why = "by a signal" if ending.signal else f"after {max_minutes:g} minutes"
     print(
         f"stopped {why} at step {trainer.step} of {trainer.schedule.num_steps}:"
-        f" go on with `evolvent train --resume --out {run.path}`"
+        f" go on with `evolvent train --resume --out {shlex.quote(str(run.path))}`"
     )
     return 128 + ending.signal if ending.signal else OUT_OF_TIME
 
@@ -184,7 +193,7 @@ def _train_parser(reference: str, recipe: RecipeFunction, defaults: dict[str, An
     parser.add_argument("--device", type=Device | None, help="auto (the GPU if there is one), cpu or cuda")
     parser.add_argument("--seed", type=int | None, help="of weights, data and noise (default: 0)")
     parser.add_argument("--threads", type=int | None, help="CPU threads (default: torch's choice)")
-    keywords = inspect.signature(recipe).parameters.keys()
+    keywords = keywords_of(recipe)
     if taken := keywords & {action.dest for action in parser._actions}:
         raise ValueError(
             f"the recipe {reference} has a keyword {taken.pop()}, which is an option of every run: rename it"

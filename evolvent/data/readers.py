@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from evolvent.data.album import Album
 from evolvent.data.arrays import array_album, file_album, splits_of_file
@@ -107,18 +108,19 @@ def from_file(
 
 
 def from_array(
-    array: np.ndarray,
-    labels: np.ndarray | None = None,
+    array: ArrayLike,
+    labels: ArrayLike | None = None,
     *,
     size: int | None = None,
     flip: bool = False,
     name: str = "the array",
 ) -> Images:
-    """uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, and integer labels [N], as `Images`.
+    """uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, and integer labels [N], as `Images`; tensors and lists as well.
 
     `size` takes the central squares and resizes them. `name` is what an error calls the array.
     """
-    return collected(array_album(array, labels, size=size, name=name), flip=flip)
+    labels = None if labels is None else np.asarray(labels)
+    return collected(array_album(np.asarray(array), labels, size=size, name=name), flip=flip)
 
 
 def collected(album: Album, *, flip: bool = False) -> Images:

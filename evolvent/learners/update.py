@@ -58,6 +58,17 @@ def vital_signs(
     }
 
 
+def require_separate(energy: Energy) -> Energy:
+    """The energy. ValueError for a score under which no point has an energy of its own."""
+    for name, layer in energy.net.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"the score's layer {name or 'itself'} is a batch norm, under which a point's energy depends on the"
+                " points beside it: leave it out, or take GroupNorm"
+            )
+    return energy
+
+
 def require_stages(asked: Iterable[str], offered: Iterable[str]) -> None:
     """ValueError when sampling is asked for a stage that the learner does not have."""
     unknown = [name for name in asked if name not in offered]

@@ -19,12 +19,15 @@ READ_OUT, READ_IN, BIAS = "read_out.weight", "read_in.weight", "read_in.bias"
 
 
 def with_classes_of(learner: nn.Module, weights: Weights) -> Weights:
-    """The weights as a model with `learner`'s classes, or none, begins with them; as they are where those are as many.
+    """The weights as a model with `learner`'s classes, or none, begins with them; as they are where they fit.
 
     ValueError for a mapping that has no layer `read_in` to hear a class with.
     """
-    known = [len(weights[name]) for name in _ending(weights, "directions")]
-    if known == [learner.num_classes] if hasattr(learner, "num_classes") else not known:
+    drawn = learner.state_dict()
+    if all(name in drawn and drawn[name].shape == tensor.shape for name, tensor in weights.items()):
+        return weights
+    known = [len(weights[name]) for name in _directions(weights)]
+    if known == [getattr(learner, "num_classes", None)]:
         return weights
     return told(learner, forgotten(weights))
 
@@ -50,7 +53,7 @@ def told(learner: nn.Module, weights: Weights) -> Weights:
 
 def forgotten(weights: Weights) -> Weights:
     """Weights that know classes, as those of the mean class; others as they are."""
-    for name in _ending(weights, "directions"):
+    for name in _directions(weights):
         path, directions = name.removesuffix("directions"), weights[name].float()
         weights = _moved(weights, f"{path}score.", path, without=name)
         weights[path + READ_OUT] = weights[path + READ_OUT].float() + directions.mean(0)
@@ -61,6 +64,12 @@ def forgotten(weights: Weights) -> Weights:
         weights[path + READ_IN] = heard[:, :num_hidden]
         weights[path + BIAS] = weights[path + BIAS].float() + heard[:, num_hidden:] @ codes.mean(0)
     return weights
+
+
+def _directions(weights: Weights) -> list[str]:
+    """Those of a `Projection`: a net of one's own may call a tensor so, too."""
+    names = _ending(weights, "directions")
+    return [name for name in names if f"{name.removesuffix('directions')}score.{READ_OUT}" in weights]
 
 
 def _ending(weights: Weights, last: str) -> list[str]:

@@ -94,8 +94,14 @@ def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -
 def to_json(recipe: RecipeFunction, values: dict[str, Any]) -> dict[str, Any]:
     """The recipe's arguments as plain JSON values, defaults included."""
     parser = recipe_parser(recipe)
-    own = {key: value for key, value in values.items() if key in inspect.signature(recipe).parameters}
+    own = {key: values[key] for key in keywords_of(recipe) if key in values}
     return json.loads(parser.dump(jsonargparse.Namespace(own), format="json", skip_unset=False))
+
+
+def keywords_of(recipe: RecipeFunction) -> set[str]:
+    """The recipe's keywords, those that it hands on by ** among them."""
+    actions = recipe_parser(recipe)._actions
+    return {action.dest.partition(".")[0] for action in actions} - {"help"}
 
 
 def recipe_parser(recipe: RecipeFunction) -> jsonargparse.ArgumentParser:

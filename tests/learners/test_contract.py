@@ -241,6 +241,14 @@ def test_the_record_of_hidden_then_image_evolution_starts_at_the_births():
     assert torch.allclose(evolution.distance, (evolution.end - births).flatten(1).norm(dim=1), atol=1e-4)
 
 
+@pytest.mark.parametrize("make", [gcn, lambda: ggcn(Adversarial()), lambda: multigrid(Adversarial())])
+def test_a_score_with_batch_norm_is_refused(make, monkeypatch):
+    normed = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), torch.nn.BatchNorm2d(1))
+    monkeypatch.setitem(globals(), "PlainScore", lambda *_, **__: normed)
+    with pytest.raises(ValueError, match="the score's layer 1 is a batch norm"):
+        make()
+
+
 def test_multigrid_climbs_from_coarse_to_fine():
     learner = multigrid(Cooperative())
     stats = learner(data()).stats
