@@ -37,6 +37,9 @@ BY_CLASS = (
     ("amortised: + selection and hidden evolution", "amortised", "selection+hidden"),
     ("amortised: + selection and hidden evolution, by class", "amortised-labels", "selection+hidden"),
 )
+RATES = [
+    f"{cell}{rate}" for rate in ("-lr-half", "", "-lr-double", "-lr-fourfold") for cell in ("gcn", "wgcn")
+]
 UPSAMPLING = (("fixed", "births"), ("fixed", "image"), ("trainable", "births"), ("trainable", "image"))
 CURVES = ("gcn", "wgcn", "wgcn-path")
 
@@ -63,7 +66,7 @@ def report(out: Path, heading: str) -> None:
     """Write ablation.md and the figure from all that is there."""
     found = Found(out)
     parts = [f"# Ablation\n\n{heading}\n", _ladder(found), _costs(found), _taus(found), _upsampling(found)]
-    parts += [_by_class(found), _stages(found), _dissipation(found, out), _pictures(found)]
+    parts += [_rates(found), _by_class(found), _stages(found), _dissipation(found, out), _pictures(found)]
     write_whole(out / "ablation.md", "\n".join(part for part in parts if part))
 
 
@@ -89,6 +92,13 @@ def _upsampling(found: Found) -> str:
 def _by_class(found: Found) -> str:
     text = "With labels every class has an energy of its own, and its own chains or births; classes are drawn in turns."
     return _table("With labels", text, BY_CLASS, found)
+
+
+def _rates(found: Found) -> str:
+    text = "GCN and w-GCN from half to four times the learning rate at which both are trained elsewhere."
+    if not any(found.training(cell) for cell in RATES if "-lr-" in cell):
+        return ""
+    return _table("The learning rate", text, [(CELLS[cell].words, cell, "image") for cell in RATES], found)
 
 
 def _stages(found: Found) -> str:

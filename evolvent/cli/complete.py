@@ -10,7 +10,7 @@ from evolvent import pictures
 from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, settle_device
 from evolvent.data.images import Images, evenly
 from evolvent.data.pixels import to_particles
-from evolvent.data.readers import load
+from evolvent.data.readers import load, splits_of
 from evolvent.observed import complete as complete_rows
 from evolvent.observed import stages_to_complete
 from evolvent.pretrained import Saved, from_pretrained
@@ -49,7 +49,7 @@ def complete(
 
     Args:
         source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
-        data: images of the model's size, as `load` takes them (default: the recipe's held-out data).
+        data: images as `load` takes them, their test part if they have one (default: the recipe's held-out data).
         hide: left, right, top, bottom or middle.
         num: how many images.
         tries: completions of each.
@@ -100,7 +100,11 @@ def _images(saved: Saved, data: str | None) -> Images:
         raise ValueError(
             f"the recipe {short_name(saved.recipe)} has no held-out data: say by --data what to complete"
         )
-    images = saved.experiment.held_out() if data is None else load(data, side, channels=channels)
+    if data is None:
+        images = saved.experiment.held_out()
+    else:
+        split = "test" if "test" in splits_of(data) else "train"
+        images = load(data, side, split=split, channels=channels)
     if not isinstance(images, Images):
         raise ValueError("these images stream from a file: give a part of them that fits memory by --data")
     if images.event_shape != saved.event_shape:
