@@ -13,15 +13,14 @@ import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from ebm.buffer import ReplayBuffer
 from ebm.losses import ContrastiveDivergence
 from ebm.samplers import LangevinDynamics as EbmkitLangevin
-from machine import describe, header, median, ratio, row, take_turns
+from machine import Memory, describe, header, median, ratio, row, take_turns
+from peers import AsModel
 from torch import nn
-from torchebm.core import BaseModel
 from torchebm.losses import PersistentContrastiveDivergence
 from torchebm.samplers import LangevinDynamics as TorchebmLangevin
 
@@ -31,17 +30,6 @@ from evolvent.recipes.digits import digits, digits_adversarial, digits_gcn, digi
 
 BATCH, K, STEP_SIZE, NOISE, SLOTS = 64, 10, 0.3, 0.003, 500
 Net = Callable[[], nn.Module]
-
-
-class AsModel(BaseModel):
-    """A score as an energy for TorchEBM."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return -self.net(x)
 
 
 def ours(
@@ -58,7 +46,7 @@ def ours(
 
 
 def ebmkit(net: Net) -> Callable:
-    model = AsModel(net())
+    model = AsModel(ev.Energy(net(), ev.Uniform((1, 32, 32))))
     loss = ContrastiveDivergence(
         EbmkitLangevin(STEP_SIZE, K, noise_scale=NOISE), ReplayBuffer(SLOTS, (1, 32, 32), init_fn=torch.rand)
     )
@@ -66,7 +54,7 @@ def ebmkit(net: Net) -> Callable:
 
 
 def torchebm(net: Net) -> Callable:
-    model = AsModel(net())
+    model = AsModel(ev.Energy(net(), ev.Uniform((1, 32, 32))))
     # Its noise is noise_scale · √(2 step_size).
     sampler = TorchebmLangevin(model, step_size=STEP_SIZE, noise_scale=NOISE / (2 * STEP_SIZE) ** 0.5)
     loss = PersistentContrastiveDivergence(
@@ -119,16 +107,10 @@ def peak_memory(name: str) -> float:
     """MiB of resident memory that two steps hold at their peak, above what the process held before them (Linux)."""
     torch.set_num_threads(1)
     step = CASES[name]()
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = _resident("VmRSS")
+    memory = Memory()
     step()
     step()
-    return (_resident("VmHWM") - before) / 1024
-
-
-def _resident(kind: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(kind))
+    return memory.peak()
 
 
 def main() -> None:

@@ -106,6 +106,28 @@ def ratio(slow: list[tuple[float, float]], fast: list[tuple[float, float]]) -> f
     return statistics.median(a[0] / b[0] for a, b in zip(slow, fast, strict=True))
 
 
+class Memory:
+    """The most that is held at once from here on, in MiB: on a CPU above what was held before, on a GPU in all."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.on_gpu = device != "cpu"
+        if self.on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
+            self.before = _resident("VmRSS")
+
+    def peak(self) -> float:
+        if self.on_gpu:
+            return torch.cuda.max_memory_allocated() / 2**20
+        return (_resident("VmHWM") - self.before) / 1024
+
+
+def _resident(kind: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
 def describe(time_taken: str = "median of CPU time") -> str:
     """Command, commit, machine, versions: the line above a table."""
     ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]

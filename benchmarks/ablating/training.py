@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from machine import Memory
 from torch import Tensor, nn
 
 from ablating.cells import CHANNELS, SCALES, experiment_of
@@ -147,28 +148,6 @@ def diverged(line: dict[str, float]) -> str | None:
     if abs(gap) > MAX_GAP or reach > MAX_REACH:
         return f"step {line['step']}: energy gap {gap:.3g}, particles out to {reach:.3g}"
     return None
-
-
-class Memory:
-    """The most that training holds at once, in MiB: on a CPU above what the process held before, on a GPU in all."""
-
-    def __init__(self, device: str) -> None:
-        self.on_gpu = device != "cpu"
-        if self.on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far (Linux)
-            self.before = _resident("VmRSS")
-
-    def peak(self) -> float:
-        if self.on_gpu:
-            return torch.cuda.max_memory_allocated() / 2**20
-        return (_resident("VmHWM") - self.before) / 1024
-
-
-def _resident(kind: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(kind))
 
 
 def _record(cell: Cell, trainer: Trainer) -> dict:
