@@ -33,7 +33,6 @@ class EffLite0(nn.Module):
     size: the side in pixels to which pictures are brought, antialiased, bilinear, without rounding to bytes.
     """
 
-    num_features = 1280
 
     def __init__(self, size: int = 224) -> None:
         super().__init__()

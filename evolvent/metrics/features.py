@@ -4,7 +4,6 @@ A detector is any `nn.Module` that maps pixels_uint8 [n, 1 or 3, height, width] 
 
     name            of the network and the size at which it looks; scores compare only under one name
     resize          how it brings a picture to that size, in words; left out by one that takes it as it is
-    num_features    d; may be left out
     logits          of features [n, d], [n, classes]: only of one that classifies, for the class score
 
 `EffLite0` (the default) and `Inception` are two. To score with another, write such a module and hand it to

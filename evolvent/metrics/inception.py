@@ -24,7 +24,6 @@ class Inception(nn.Module):
     weights: the file `WEIGHTS`; None lets torch-fidelity fetch it once into torch's own cache.
     """
 
-    num_features = 2048
     resize = "to 299 px, bilinear as TensorFlow 1"
 
     def __init__(self, weights: Path | str | None = None) -> None:
