@@ -224,9 +224,6 @@ CELLS = {
     "wgcn-lr-double": Model("w-GCN, twice the learning rate", lambda s: chains(s, jko(s), lr_times=2)),
     "gcn-lr-fourfold": Model("GCN, four times the learning rate", lambda s: chains(s, None, lr_times=4)),
     "wgcn-lr-fourfold": Model("w-GCN, four times the learning rate", lambda s: chains(s, jko(s), lr_times=4)),
-    "wgcn-lr-double-tenfold": Model(
-        "w-GCN, twice the learning rate, 10τ", lambda s: chains(s, jko(s, 10), lr_times=2)
-    ),
 }
 """In the order in which they are run: the first four are the ladder."""
 

@@ -37,12 +37,9 @@ BY_CLASS = (
     ("amortised: + selection and hidden evolution", "amortised", "selection+hidden"),
     ("amortised: + selection and hidden evolution, by class", "amortised-labels", "selection+hidden"),
 )
-RATES = (
-    *(f"{cell}-lr-half" for cell in ("gcn", "wgcn")),
-    *("gcn", "wgcn"),
-    *(f"{cell}-lr-{rate}" for rate in ("double", "fourfold") for cell in ("gcn", "wgcn")),
-    "wgcn-lr-double-tenfold",
-)
+RATES = [
+    f"{cell}{rate}" for rate in ("-lr-half", "", "-lr-double", "-lr-fourfold") for cell in ("gcn", "wgcn")
+]
 UPSAMPLING = (("fixed", "births"), ("fixed", "image"), ("trainable", "births"), ("trainable", "image"))
 CURVES = ("gcn", "wgcn", "wgcn-path")
 
