@@ -33,7 +33,6 @@ class EffLite0(nn.Module):
     size: the side in pixels to which pictures are brought, antialiased, bilinear, without rounding to bytes.
     """
 
-
     def __init__(self, size: int = 224) -> None:
         super().__init__()
         if not 32 <= size <= 2048:
