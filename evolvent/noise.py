@@ -58,6 +58,12 @@ class Noise:
         return torch.rand(num, device=self.device)
 
 
+def check_seed(seed: int) -> None:
+    """ValueError for one that has no 64 bits of its own."""
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"a seed lies between -2⁶³ and 2⁶³ - 1, and {seed} does not")
+
+
 class ImageNoise(Noise):
     """Randomness of the images first … first + num − 1 under `seed`: row i belongs to image first + i.
 
@@ -67,8 +73,7 @@ class ImageNoise(Noise):
 
     def __init__(self, seed: int, first: int, num: int, device: torch.device | str = "cpu") -> None:
         super().__init__(device)
-        if not -(2**63) <= seed < 2**63:
-            raise ValueError(f"a seed lies between -2⁶³ and 2⁶³ - 1, and {seed} does not")
+        check_seed(seed)
         self.seed, self.num, self.draws = seed, num, 0
         self.images = torch.arange(first, first + num, device=self.device)[:, None]
 

@@ -16,8 +16,8 @@ from torch import nn
 
 from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import squared_norm
-from evolvent.machine import Precision, autocast
-from evolvent.noise import ImageNoise
+from evolvent.machine import Precision
+from evolvent.sampling import draw_chunk
 from evolvent.shapes import Labels, PerPoint, Points
 
 IN_HIDDEN_SPACE = {
@@ -76,17 +76,15 @@ def complete(
     """
     if not hasattr(learner, "energy"):
         raise ValueError(f"{type(learner).__name__} has several energies, and what is seen belongs to one")
-    stages = stages_to_complete(learner) if stages is None else dict(stages)
-    found = []
+    stages = stages_to_complete(learner) if stages is None else stages
+    model, found = copy.deepcopy(learner), []
+    score = model.energy.net
     for first in range(0, len(seen), batch_size):
         rows = torch.arange(first, first + batch_size).clamp(max=len(seen) - 1)  # the last chunk is padded
-        model = copy.deepcopy(learner)
-        model.energy.net = Observed(model.energy.net, seen[rows], mask, sigma)
-        noise, told = (
-            ImageNoise(seed, first, batch_size, seen.device),
-            [] if labels is None else [labels[rows]],
-        )
-        with torch.no_grad(), autocast(precision, seen.device):
-            x = model.sample(batch_size, noise, stages, *told)
-        found.append(torch.where(mask.bool(), seen[rows], x).cpu())
+        model.energy.net = Observed(score, seen[rows], mask, sigma)
+        x = draw_chunk(
+            model, first, seed=seed, stages=stages, batch_size=batch_size, device=seen.device,
+            labels=None if labels is None else labels[rows], precision=precision,
+        )  # fmt: skip
+        found.append(torch.where(mask.bool().cpu(), seen[rows].cpu(), x))
     return torch.cat(found)[: len(seen)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.machine import Precision, autocast
 from evolvent.noise import ImageNoise
-from evolvent.shapes import Points
+from evolvent.shapes import Labels, Points
 
 MOST_IMAGES_ON_A_CPU = 64
 """A CPU gains nothing from more, and a chunk of 500, which suits a GPU, makes one sample cost as much as 500."""
@@ -54,14 +54,19 @@ def draw_chunk(
     batch_size: int = 64,
     device: torch.device | str = "cpu",
     classes: Sequence[int] | None = None,
+    labels: Labels | None = None,
     precision: Precision = "float32",
 ) -> Points:
-    """The `batch_size` points from number `first` on, a multiple of it; so many at once are drawn anyway."""
+    """The `batch_size` points from number `first` on, a multiple of it; so many at once are drawn anyway.
+
+    labels: one a point, in the place of classes in turns.
+    """
     with torch.inference_mode(False), torch.no_grad(), autocast(precision, device):  # a chain takes forces
         noise, chosen = ImageNoise(seed, first, batch_size, device), None if stages is None else dict(stages)
         turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
-        labels = [turns[noise.images[:, 0] % len(turns)]] if len(turns) else []
-        return learner.sample(batch_size, noise, chosen, *labels).cpu()
+        if labels is None and len(turns):
+            labels = turns[noise.images[:, 0] % len(turns)]
+        return learner.sample(batch_size, noise, chosen, *([] if labels is None else [labels])).cpu()
 
 
 def needed(learner: nn.Module) -> dict[str, Tensor]:

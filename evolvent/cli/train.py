@@ -32,6 +32,7 @@ from evolvent.recipes.find import (
     find,
     full_reference,
     keywords_of,
+    recipe_parser,
     short_name,
     to_json,
 )
@@ -193,7 +194,7 @@ def _train_parser(reference: str, recipe: RecipeFunction, defaults: dict[str, An
     parser.add_argument("--device", type=Device | None, help="auto (the GPU if there is one), cpu or cuda")
     parser.add_argument("--seed", type=int | None, help="of weights, data and noise (default: 0)")
     parser.add_argument("--threads", type=int | None, help="CPU threads (default: torch's choice)")
-    keywords = keywords_of(recipe)
+    keywords = keywords_of(recipe_parser(recipe))
     if taken := keywords & {action.dest for action in parser._actions}:
         raise ValueError(
             f"the recipe {reference} has a keyword {taken.pop()}, which is an option of every run: rename it"

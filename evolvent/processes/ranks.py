@@ -214,9 +214,8 @@ def _send(bucket: list[Tensor]) -> tuple[Tensor, dist.Work]:
 def _digest(tensor: Tensor) -> Tensor:
     bits = tensor.detach().contiguous().reshape(-1)
     bits = bits.char() if bits.dtype == torch.bool else bits.view(BITS[bits.element_size()])
-    return (
-        bits.long() * torch.arange(1, len(bits) + 1, device=bits.device)
-    ).sum()  # rows in another order differ
+    places = torch.arange(1, len(bits) + 1, device=bits.device)  # rows in another order differ
+    return (bits.long() * places).sum()
 
 
 class Sum(torch.autograd.Function):

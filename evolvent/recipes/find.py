@@ -18,6 +18,7 @@ from typing import Any
 import jsonargparse
 import torch
 
+from evolvent.noise import check_seed
 from evolvent.recipes import RECIPES
 from evolvent.training.trainer import Experiment
 
@@ -81,8 +82,7 @@ def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -
         raise ValueError(
             f"the recipe no longer takes the arguments that the run was made with: {reason}"
         ) from error
-    if not -(2**63) <= seed < 2**63:
-        raise ValueError(f"a seed lies between -2⁶³ and 2⁶³ - 1, and {seed} does not")
+    check_seed(seed)
     torch.manual_seed(seed)
     experiment = recipe(**values.as_dict())
     if not isinstance(experiment, Experiment):
@@ -94,14 +94,13 @@ def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -
 def to_json(recipe: RecipeFunction, values: dict[str, Any]) -> dict[str, Any]:
     """The recipe's arguments as plain JSON values, defaults included."""
     parser = recipe_parser(recipe)
-    own = {key: values[key] for key in keywords_of(recipe) if key in values}
+    own = {key: values[key] for key in keywords_of(parser) if key in values}
     return json.loads(parser.dump(jsonargparse.Namespace(own), format="json", skip_unset=False))
 
 
-def keywords_of(recipe: RecipeFunction) -> set[str]:
-    """The recipe's keywords, those that it hands on by ** among them."""
-    actions = recipe_parser(recipe)._actions
-    return {action.dest.partition(".")[0] for action in actions} - {"help"}
+def keywords_of(parser: jsonargparse.ArgumentParser) -> set[str]:
+    """The keywords of the recipe that a `recipe_parser` is of, those that it hands on by ** among them."""
+    return {action.dest.partition(".")[0] for action in parser._actions} - {"help"}
 
 
 def recipe_parser(recipe: RecipeFunction) -> jsonargparse.ArgumentParser:

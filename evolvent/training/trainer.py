@@ -150,8 +150,12 @@ class Trainer:
         shared = {id(buffer): buffer for buffer in self.learner.buffers()}
         for average in weights(self.learner):
             shared.pop(id(average), None)
-        self._shared = [name for name, buffer in self.learner.named_buffers() if id(buffer) in shared]
+        paths = [
+            name.rpartition(".") for name, buffer in self.learner.named_buffers() if id(buffer) in shared
+        ]
         self.averaged = copy.deepcopy(self.learner, shared).eval().requires_grad_(False)
+        both = self.learner, self.averaged
+        self._shared = [(*(side.get_submodule(path) for side in both), name) for path, _, name in paths]
         if ranks.num > 1:
             share_statistics(self.learner, ranks)
         self._weights, self._averages = weights(self.learner), weights(self.averaged)
@@ -248,11 +252,9 @@ class Trainer:
 
     def _share(self) -> None:
         """Point the average to what it shares, where a forward pass put another tensor in a buffer's place."""
-        for name in self._shared:
-            path, _, buffer = name.rpartition(".")
-            setattr(
-                self.averaged.get_submodule(path), buffer, self.learner.get_submodule(path).get_buffer(buffer)
-            )
+        for ours, averaged, name in self._shared:
+            if getattr(averaged, name) is not getattr(ours, name):
+                setattr(averaged, name, getattr(ours, name))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed run needs: tensors and plain containers only."""
