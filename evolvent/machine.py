@@ -1,6 +1,8 @@
 """What a process asks of the machine that it runs on, once, at its start."""
 
 import ctypes
+from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -42,17 +44,29 @@ def keeps_freed_memory() -> bool:
     return bool(_kept)
 
 
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 has instructions of its own there: on a GPU, and on a CPU with AVX512-BF16 (as any with AMX).
+def gains_from_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster there than float32: on a GPU, on a CPU with AMX, and on one of AMD's with AVX512-BF16.
 
-    Other CPUs emulate it, slower than float32.
+    Intel's AVX512-BF16 without AMX, as a virtual machine may show it, is slower than float32 by half
+    (benchmarks/results.md); other CPUs emulate it, slower still.
     """
-    return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+    if device.type != "cpu":
+        return device.type == "cuda"
+    return torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and not _is_intels())
+
+
+@cache
+def _is_intels() -> bool:
+    """Whether Linux says that the CPU is of Intel's make; where nobody says so it counts as another's."""
+    try:
+        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 def computed_in(precision: Precision, device: torch.device | str) -> Precision:
-    """What nets compute in there when `precision` is asked for: bfloat16 only where it has instructions of its own."""
-    return precision if computes_bfloat16(torch.device(device)) else "float32"
+    """What nets compute in there when `precision` is asked for: bfloat16 only where it is faster than float32."""
+    return precision if gains_from_bfloat16(torch.device(device)) else "float32"
 
 
 def autocast(precision: Precision, device: torch.device | str) -> torch.autocast:

@@ -1,10 +1,13 @@
-"""Memory that was freed is used again without asking the system for it."""
+"""What a process asks of its machine: freed memory is used again, and bfloat16 where it is faster."""
 
 import platform
 import subprocess
 import sys
 
 import pytest
+import torch
+
+import evolvent.machine
 
 FAULTS = """
 import resource, torch
@@ -45,3 +48,22 @@ print(energy.load(torch.rand(64, 3, 32, 32)).rows, energy.load(torch.rand(2048, 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the setting is glibc's")
 def test_a_force_goes_over_its_points_in_slices_only_where_pages_are_faulted_in_or_memory_must_be_bounded():
     assert subprocess.check_output([sys.executable, "-c", ROWS], text=True).split() == ["32", "None", "1024"]
+
+
+@pytest.mark.parametrize(
+    ("amx", "avx512_bf16", "intels", "gains"),
+    [
+        (True, True, True, True),
+        (False, True, True, False),
+        (False, True, False, True),
+        (False, False, False, False),
+    ],
+)
+def test_a_cpu_gains_from_bfloat16_by_amx_or_by_amds_instructions(
+    monkeypatch, amx, avx512_bf16, intels, gains
+):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(evolvent.machine, "_is_intels", lambda: intels)
+    assert evolvent.machine.gains_from_bfloat16(torch.device("cpu")) == gains
+    assert evolvent.machine.computed_in("bfloat16", "cpu") == ("bfloat16" if gains else "float32")

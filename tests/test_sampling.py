@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+import evolvent.machine
 from evolvent.cli.drawing import Sampling, draw_into
 from evolvent.data.toys import Ring
 from evolvent.dynamics import MALA, Independent, Langevin
@@ -101,7 +102,7 @@ def heard_by(draws):
 
 
 def test_nets_compute_in_bfloat16_where_it_is_asked_for_and_points_stay_float32(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
     exact, points = heard_by(lambda model: draw(model, 8))
     rounded, near = heard_by(lambda model: draw(model, 8, precision="bfloat16"))
     assert (exact, rounded) == ({torch.float32}, {torch.bfloat16})
@@ -121,7 +122,7 @@ def test_nets_compute_in_bfloat16_where_it_is_asked_for_and_points_stay_float32(
 def test_a_model_is_drawn_from_in_the_precision_it_was_trained_in_unless_another_is_asked_for(
     trained_in, asked, computed_in, monkeypatch
 ):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
 
     def draws(model):
         experiment = Experiment(model, Ring, Schedule(1, 1, {}, precision=trained_in))
@@ -130,10 +131,10 @@ def test_a_model_is_drawn_from_in_the_precision_it_was_trained_in_unless_another
     assert heard_by(draws)[0] == {computed_in}
 
 
-def test_a_precision_that_the_machine_lacks_is_refused_where_it_is_asked_for_and_not_where_it_is_the_models(
+def test_a_precision_that_slows_the_machine_is_refused_where_it_is_asked_for_and_not_where_it_is_the_models(
     monkeypatch,
 ):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(evolvent.machine, "gains_from_bfloat16", lambda device: False)
     saved = Saved(
         nn.Identity(),
         Experiment(nn.Identity(), Ring, Schedule(1, 1, {}, precision="bfloat16")),
@@ -142,7 +143,9 @@ def test_a_precision_that_the_machine_lacks_is_refused_where_it_is_asked_for_and
         "cpu",
     )
     assert Sampling().computed_in(saved) == "float32"
-    with pytest.raises(ValueError, match="this cpu has no instructions for bfloat16: leave --precision out"):
+    with pytest.raises(
+        ValueError, match="this cpu is no faster in bfloat16 than in float32: leave --precision out"
+    ):
         Sampling(precision="bfloat16").computed_in(saved)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import evolvent.machine
 from evolvent.data.toys import Ring
 from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
@@ -49,9 +50,9 @@ def test_stop_and_resume_equals_straight_on_bitwise():
 
 
 @pytest.mark.parametrize("able", [True, False])
-def test_bfloat16_is_computed_where_the_machine_has_instructions_for_it(monkeypatch, able):
+def test_bfloat16_is_computed_where_the_machine_gains_from_it(monkeypatch, able):
     """Within the rounding of 8 bits through three moves; and energies are float32 in any case."""
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
+    monkeypatch.setattr(evolvent.machine, "gains_from_bfloat16", lambda device: able)
     torch.manual_seed(0)
     energy = Energy(PlainScore(8), Uniform((1, 8, 8)))
     learner = GCN(energy, Persistent(energy.reference, 32), Langevin(0.05, 3))

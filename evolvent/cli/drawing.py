@@ -82,11 +82,11 @@ class Sampling:
         return num_at_once(saved.experiment.schedule.sampling_batch_size, saved.event_shape, saved.device)
 
     def computed_in(self, saved: Saved) -> Precision:
-        """What the nets compute in on this device. ValueError where it cannot compute in what was asked for."""
+        """What the nets compute in on this device. ValueError where what was asked for would make it slower."""
         found = computed_in(self.precision or saved.experiment.schedule.precision, saved.device)
         if self.precision not in (None, found):
             raise ValueError(
-                f"this {saved.device} has no instructions for {self.precision}: leave --precision out"
+                f"this {saved.device} is no faster in {self.precision} than in float32: leave --precision out"
             )
         return found
 

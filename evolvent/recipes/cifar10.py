@@ -2,8 +2,8 @@
 
 `size` 8 or 16 shrinks the images, which with narrow nets rehearses a recipe on a CPU.
 
-Training runs in bfloat16. `captured` records the forward and backward passes as one CUDA graph (a set that streams
-from its file cannot be drawn inside one: give --captured false there).
+Training runs in bfloat16, on a CPU only where that is faster. `captured` records the forward and backward passes as
+one CUDA graph (a set that streams from its file cannot be drawn inside one: give --captured false there).
 """
 
 from functools import partial

@@ -87,7 +87,7 @@ def digits(
     Args:
         augment: shift and cut what the energy compares, for few images: a probability, or "adaptive".
         labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
-        precision: bfloat16 is faster where the machine has instructions for it.
+        precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = adversarial_ggcn(
@@ -127,7 +127,7 @@ def digits_adversarial(
     Args:
         augment: shift and cut what the energy compares, for few images: a probability, or "adaptive".
         labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
-        precision: bfloat16 is faster where the machine has instructions for it.
+        precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
     """
     learner = adversarial_ggcn(
         width,

@@ -49,7 +49,7 @@ def images(
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
-        precision: bfloat16 is faster where the machine has instructions for it.
+        precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
     """
     model, energy, mapping = by_class(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),

@@ -58,7 +58,7 @@ class Schedule:
     decay_from: the share of the run after which learning rates fall linearly to zero; 1 never.
     averaging: decay of the exponential moving average of the weights, per step (shorter in the first steps).
     precision: of the forward pass, float32 or bfloat16 (autocast), and of the nets when the commands draw samples; a
-        CPU that has no instructions for bfloat16 runs float32.
+        CPU that bfloat16 would make slower (`machine.gains_from_bfloat16`) runs float32.
     captured: on a GPU, record the forward and backward passes once as a CUDA graph and replay it every step: no
         Python, no launches one by one. An update's tensors are then overwritten by the next update.
     sampling_batch_size: how many points are drawn at once, of images on a CPU 64 at most; a sample is bitwise the same
