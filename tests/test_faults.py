@@ -4,8 +4,11 @@ import errno
 import io
 import json
 import os
+import pty
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -277,7 +280,7 @@ def test_a_model_that_was_tampered_with_is_not_sampled_from(toy, tmp_path, capsy
     assert "its content does not fit its checksum" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
 def test_a_signal_before_training_begins_is_a_sentence_and_its_code(toy, tmp_path, capsys, number, code):
     first = f"os.kill(os.getpid(), signal.{number})"
     (tmp_path / "toy.py").write_text(RECIPE.format(keyword="lr", first=first))
@@ -302,6 +305,34 @@ def test_a_signal_while_a_run_is_taken_up_leaves_it_stopped_and_whole(toy, tmp_p
     assert main(["train", "--resume", *toy[2:]]) == 0
     assert main([*toy[:3], f"{tmp_path}/whole"]) == 0
     assert same(read_model(tmp_path / "run")[0], read_model(tmp_path / "whole")[0])
+
+
+IN_ITS_OWN_TERMINAL = """
+import fcntl, os, sys, termios
+if os.isatty(1):
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
+os.execv(sys.executable, [sys.executable, "-m", "evolvent", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.parametrize(("left", "code"), [("terminal", 129), ("pipe", 141)])
+def test_a_run_whose_output_nobody_reads_any_more_stops_with_a_checkpoint(tmp_path, left, code):
+    """A terminal that is closed; a pipe whose reader has ended, as `head` does."""
+    reading, writing = pty.openpty() if left == "terminal" else os.pipe()
+    words = ["train", "toy-ring", "--num-steps", "5000", "--threads", "1", "--out", f"{tmp_path}/run"]
+    run = subprocess.Popen(
+        [sys.executable, "-c", IN_ITS_OWN_TERMINAL, *words],
+        cwd=tmp_path, stdout=writing, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    os.close(writing)
+    while b"gap" not in os.read(reading, 4096):
+        pass
+    os.close(reading)
+    assert run.wait(60) == code
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["status"], record["error"]) == ("stopped", None)
+    assert 0 < record["step"] < 5000
+    assert (tmp_path / "run" / "checkpoints" / f"step-{record['step']:08d}.pt").exists()
 
 
 def test_the_guard_is_an_option_of_every_run_and_a_resumed_one_remembers_it(toy, tmp_path):

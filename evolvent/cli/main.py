@@ -1,4 +1,4 @@
-"""The command line: train | sample | evaluate | report | recipes | data | export.
+"""The command line: train | sample | complete | evaluate | report | recipes | data | export.
 
 Options are the typed keywords of a command (`commands`), or of the recipe that `train` runs (`training`). A user's
 mistake is one sentence on standard error, never a traceback. Exit codes:
@@ -8,7 +8,8 @@ mistake is one sentence on standard error, never a traceback. Exit codes:
     2     a mistake in what was asked for, or a file or disk that refuses
     3     another process of the same run was lost; the checkpoints are whole
     124   --max-minutes are over; a checkpoint is saved, unless the state is suspect (the code that timeout(1) gives)
-    130   stopped by Ctrl-C, and 143 by SIGTERM; a checkpoint is saved if training had begun
+    129   stopped as the terminal was closed, 130 by Ctrl-C, 141 as nobody reads the output any more, 143 by SIGTERM;
+          a checkpoint is saved if training had begun
 """
 
 import inspect
@@ -82,8 +83,8 @@ def _outcome(words: list[str]) -> tuple[int, str]:
         return 2, str(error)
     except KeyboardInterrupt:
         return 130, SENTENCES[signal.SIGINT]
-    except Stopped:
-        return 143, SENTENCES[signal.SIGTERM]
+    except Stopped as stop:
+        return 128 + stop.number, SENTENCES[signal.Signals(stop.number)]
     except SystemExit as leave:  # --help; a recipe may leave with a sentence of its own
         return (2, leave.code) if isinstance(leave.code, str) else (int(leave.code or 0), "")
     except Exception as error:

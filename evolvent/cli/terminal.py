@@ -43,7 +43,10 @@ class Lines(Watcher):
         self.say("  ".join(words))
 
     def say(self, sentence: str) -> None:
-        self.console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+        try:
+            self.console.print(sentence, highlight=False, soft_wrap=True, markup=False)
+        except SystemExit:  # what rich makes of a pipe that nobody reads any more
+            self.gone = True
 
 
 class Rate(ProgressColumn):

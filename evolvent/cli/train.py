@@ -11,6 +11,7 @@ import argparse
 import inspect
 import os
 import shlex
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from evolvent.cli.drawing import Device, settle_device
 from evolvent.cli.options import Parser, parse
-from evolvent.cli.terminal import clock, open_console, table, vital_signs, watch
+from evolvent.cli.terminal import clock, drop_output, open_console, table, vital_signs, watch
 from evolvent.nets.retelling import with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
 from evolvent.processes.ranks import here
@@ -168,6 +169,9 @@ def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
     if ending.status == "finished":
         _print_ending(console, run, trainer, ending)
         return 0
+    if ending.signal in (signal.SIGHUP, signal.SIGPIPE):  # nobody is left to be told
+        drop_output()
+        return 128 + ending.signal
     why = "by a signal" if ending.signal else f"after {max_minutes:g} minutes"
     print(
         f"stopped {why} at step {trainer.step} of {trainer.schedule.num_steps}:"

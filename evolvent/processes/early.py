@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while Python still imports what a command needs, for seconds: a sentence and the exit code.
+"""The signals that stop, while Python still imports what a command needs, for seconds: a sentence and the exit code.
 
 evolvent/__init__.py imports this before anything else. It does something in the process of the command alone; whoever
 imports evolvent for himself keeps his signals.
@@ -7,11 +7,13 @@ imports evolvent for himself keeps his signals.
 import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
 
 SENTENCES = {
     signal.SIGINT: "interrupted; every checkpoint that was saved is whole",
     signal.SIGTERM: "stopped by SIGTERM outside training; every checkpoint that was saved is whole",
+    signal.SIGHUP: "stopped as its terminal was closed; every checkpoint that was saved is whole",
 }
 WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 """Options of Python with a word of their own."""
@@ -32,7 +34,8 @@ def of_command(words: list[str]) -> bool:
 
 def leave(number: int, frame: FrameType | None) -> None:
     """Nothing has begun that would have to be put away."""
-    os.write(2, f"evolvent: {SENTENCES[signal.Signals(number)]}\n".encode())
+    with suppress(OSError):  # of a terminal that is closed
+        os.write(2, f"evolvent: {SENTENCES[signal.Signals(number)]}\n".encode())
     os._exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do: they leave a command as an exception, and training as a list that is looked at.
+"""What SIGINT, SIGTERM and SIGHUP do: they leave a command as an exception, and training as a list that is looked at.
 
 Before the command begins, while Python still imports, they are heard by `evolvent.processes.early`.
 """
@@ -8,26 +8,39 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+Handler = Any
+"""What signal.getsignal returns: a function, a number, or None for one that Python did not set."""
 
 
 class Stopped(BaseException):
-    """SIGTERM outside the loop of training, where there is nothing to be saved."""
+    """SIGTERM or SIGHUP outside the loop of training, where there is nothing to be saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def heard_signals() -> dict[int, Handler]:
+    """The signals that stop, but for those that are ignored as SIGINT in a shell's background, and their handlers."""
+    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    return {number: handler for number, handler in usual.items() if handler is not signal.SIG_IGN}
 
 
 @contextmanager
 def signals_raise() -> Iterator[None]:
-    """SIGTERM raises Stopped, and SIGINT KeyboardInterrupt, unless it is ignored as in the background of a shell."""
+    """SIGTERM and SIGHUP raise Stopped, SIGINT raises KeyboardInterrupt."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: FrameType | None) -> None:
-        raise Stopped
+        raise Stopped(number)
 
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    if usual[signal.SIGINT] is not signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, leave)
+    usual = heard_signals()
+    for number in usual:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else leave)
     try:
         yield
     finally:
@@ -37,12 +50,15 @@ def signals_raise() -> Iterator[None]:
 
 @contextmanager
 def caught_signals() -> Iterator[list[int]]:
-    """The list that SIGINT and SIGTERM are put into; a second one takes its usual effect."""
+    """The list that the signals are put into; a second one takes its usual effect.
+
+    But for SIGHUP, which a terminal that is closed sends more than once: another is passed over.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield caught
         return
-    usual = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    usual = heard_signals()
 
     def restore() -> None:
         for number, handler in usual.items():
@@ -51,6 +67,8 @@ def caught_signals() -> Iterator[list[int]]:
     def catch(number: int, frame: FrameType | None) -> None:
         caught.append(number)
         restore()
+        if number == signal.SIGHUP:
+            signal.signal(number, signal.SIG_IGN)
 
     for number in usual:
         signal.signal(number, catch)

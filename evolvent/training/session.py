@@ -4,10 +4,11 @@
        └──◄── or back to the last checkpoint, with smaller learning rates (guard)
 
 Nothing that has diverged is ever saved: the numbers are looked at before every picture and every checkpoint.
-A session that is cut short (time, Ctrl-C, SIGTERM) leaves a checkpoint, and going on from it is bitwise going
-straight on.
+A session that is cut short (time, Ctrl-C, SIGTERM, a terminal or a pipe that is closed) leaves a checkpoint, and going
+on from it is bitwise going straight on.
 """
 
+import signal
 import time
 import traceback
 from collections.abc import Iterator
@@ -37,6 +38,9 @@ NUM_POINTS = 1024
 
 class Watcher:
     """Whoever watches a session; this one sees and says nothing. Override what should be shown."""
+
+    gone = False
+    """Whether nobody reads any more what is said: a session then stops, with a checkpoint."""
 
     def begin(self, step: int, num_steps: int) -> None:
         """Training goes on from `step` of `num_steps`."""
@@ -114,7 +118,8 @@ def train(
             run.mark("stopped" if stopped else "failed", step=trainer.step, **facts)
         raise
     finally:
-        session.show.end()
+        with suppress(OSError):  # the terminal may be closed by now
+            session.show.end()
 
 
 class Session:
@@ -182,6 +187,8 @@ class Session:
 
     def asked_to_stop(self, max_minutes: float | None, signals: list[int]) -> bool:
         """Whether time is over or a signal came, here or in another process; its signal is taken over."""
+        if self.show.gone and not signals:
+            signals.append(signal.SIGPIPE)
         late = max_minutes is not None and self.clock.session() > 60 * max_minutes
         asked = self.ranks.greatest(signals[0] if signals else int(late))
         if asked > 1 and not signals:
