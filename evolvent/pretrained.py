@@ -20,6 +20,7 @@ from torch import nn
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import build, find, full_reference, portable, short_name
 from evolvent.sampling import draw, needed
+from evolvent.storage.circumstances import recipe_file, warn_of_changes
 from evolvent.storage.files import check_new_folder, folder_whole, write_whole
 from evolvent.storage.runs import (
     MODEL,
@@ -103,7 +104,8 @@ class Saved:
 def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -> Saved:
     """The learner of a run, a model.safetensors, a shipped name or owner/name, rebuilt by the recipe in its header.
 
-    ValueError when the file cannot be read or its weights do not fit what the recipe builds.
+    Warns where that recipe's file was changed since. ValueError when the file cannot be read or its weights do not fit
+    what the recipe builds.
     """
     weights, metadata = read_model(model_file(source))
     try:
@@ -114,6 +116,7 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
         experiment = build(recipe, json.loads(metadata["arguments"]))
     learner = experiment.learner
     load_weights(learner, weights, source)
+    warn_of_changes(json.loads(metadata["sources"]), recipe_file(metadata["recipe"]), source)
     learner.to(device).eval().requires_grad_(False)
     return Saved(learner, experiment, metadata["recipe"], int(metadata["step"]), device)
 

@@ -17,7 +17,9 @@ import torch
 from tiny import Heard, create, same, timeless, trainer
 
 from evolvent.cli.main import main
+from evolvent.pretrained import from_pretrained
 from evolvent.storage import files, sealed
+from evolvent.storage.circumstances import SourceChanged
 from evolvent.storage.runs import Run, append_line, read_lines, read_model
 from evolvent.training import session
 from evolvent.training.session import train
@@ -333,6 +335,18 @@ def test_a_run_whose_output_nobody_reads_any_more_stops_with_a_checkpoint(tmp_pa
     assert (record["status"], record["error"]) == ("stopped", None)
     assert 0 < record["step"] < 5000
     assert (tmp_path / "run" / "checkpoints" / f"step-{record['step']:08d}.pt").exists()
+
+
+def test_a_recipe_file_that_was_edited_after_training_is_told_of(toy, tmp_path):
+    """Weights fit another activation as well as their own."""
+    run, file = tmp_path / "run", tmp_path / "toy.py"
+    assert main([*toy, "--max-minutes", "1e-9"]) == 124
+    assert from_pretrained(run).step == 1
+    file.write_text(file.read_text().replace("SiLU", "Tanh"))
+    with pytest.warns(SourceChanged, match=r"toy\.py has changed since .*run was made"):
+        from_pretrained(run)
+    with pytest.warns(SourceChanged, match=r"toy\.py has changed since .*run was made"):
+        assert main(["train", "--resume", *toy[2:]]) == 0
 
 
 def test_the_guard_is_an_option_of_every_run_and_a_resumed_one_remembers_it(toy, tmp_path):

@@ -17,6 +17,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -31,10 +32,12 @@ from evolvent.processes.joining import LOST, joined
 from evolvent.processes.ranks import RankLost, here
 from evolvent.processes.stopping import Stopped, signals_raise
 from evolvent.recipes.find import own_fault
+from evolvent.storage.circumstances import SourceChanged
 from evolvent.training.trainer import Diverged
 
 SHARED_COMMANDS = ("sample", "evaluate")
 """What several processes do together, beside train; the rest is the first one's."""
+PYTHONS_FORMAT = warnings.formatwarning
 LONGEST = 1500
 """A sentence with more letters quotes something endless, which is cut in the middle."""
 
@@ -45,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     # Pillow warns of pictures that are refused anyway, or read well enough.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.formatwarning = _format_warning
     show_every_letter()
     try:
         with joined() as company:
@@ -93,6 +97,13 @@ def _outcome(words: list[str]) -> tuple[int, str]:
         if (sentence := own_fault(error)) is None:
             raise
         return 2, sentence
+
+
+def _format_warning(message: Warning | str, category: type[Warning], *where: Any) -> str:
+    """Ours as a sentence, others' as Python has them."""
+    if issubclass(category, SourceChanged):
+        return f"evolvent: {printable(str(message))}\n"
+    return PYTHONS_FORMAT(message, category, *where)
 
 
 def _tell(sentence: str) -> None:

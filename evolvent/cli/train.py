@@ -37,6 +37,7 @@ from evolvent.recipes.find import (
     short_name,
     to_json,
 )
+from evolvent.storage.circumstances import sources, warn_of_changes
 from evolvent.storage.runs import Run, Shadow, next_free, read_record
 from evolvent.training.guard import Guard
 from evolvent.training.session import Ending
@@ -101,6 +102,8 @@ def train(words: list[str]) -> int:
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
         return 0
+    if here().first:
+        warn_of_changes(record.get("sources", {}), sources(reference), values.out)
     with _taken(lambda: _opened(values.out)) as run:
         run.record["device"] = facts["device"]
         return _train(run, _trainer(recipe, facts, guard), values.max_minutes)

@@ -1,9 +1,10 @@
-"""Where, when and by what a run was made: what a repeat of it would want to know."""
+"""Where, when and by what a run was made: what a repeat of it would want to know, and whether it is still so."""
 
 import hashlib
 import os
 import platform
 import subprocess
+import warnings
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,11 +37,27 @@ def sources(recipe: str) -> dict[str, str]:
     package = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         package.update(f"{file.relative_to(PACKAGE).as_posix()}\n".encode() + file.read_bytes())
-    found = {"evolvent": package.hexdigest()}
+    return {"evolvent": package.hexdigest()} | recipe_file(recipe)
+
+
+def recipe_file(recipe: str) -> dict[str, str]:
+    """The name and SHA-256 of the file of one's own that a recipe lies in; {} for the package's recipes."""
     file = Path(recipe.rpartition(":")[0])
-    if file.is_file():
-        found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {}
+
+
+class SourceChanged(UserWarning):
+    """What made a run or its weights has been changed since."""
+
+
+def warn_of_changes(before: dict[str, Any], now: dict[str, str], source: Path | str) -> None:
+    """Warn of every digest of `now` that was another before, when `source` was made."""
+    for name, digest in now.items():
+        if before.get(name, digest) != digest:
+            sentence = (
+                f"{name} has changed since {source} was made: only as it was does it give the same numbers"
+            )
+            warnings.warn(sentence, SourceChanged, stacklevel=2)
 
 
 def version_of(package: str) -> str:

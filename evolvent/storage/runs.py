@@ -34,7 +34,7 @@ from evolvent.storage.sealed import pack_state, pack_weights, unpack_state, unpa
 NUM_CHECKPOINTS = 3
 RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}
 """What run.json must hold for the run to be taken up again."""
-MAYBE = {"step": int, "sessions_begun_at_step": list}
+MAYBE = {"step": int, "sessions_begun_at_step": list, "sources": dict}
 """And what it may."""
 ORIGIN = {"source": str, "recipe": str, "step": int}
 """And what its init_from must, where there is one."""
@@ -199,6 +199,7 @@ class Run:
             "arguments": json.dumps(self.record["arguments"]),
             "step": str(step),
             "evolvent": version_of("evolvent"),
+            "sources": json.dumps(self.record.get("sources", {})),
         }
         write_whole(self.path / MODEL, pack_weights(weights, metadata))
 
@@ -284,9 +285,9 @@ def read_model_with_sum(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, 
         raise ValueError(f"{file} {error}") from error
     if not {"recipe", "arguments", "step"} <= metadata.keys():
         raise ValueError(f"{file} was not written by evolvent: its header names no recipe")
-    for name, kind in (("arguments", dict), ("step", int)):
+    for name, kind in (("arguments", dict), ("step", int), ("sources", dict)):
         try:
-            odd = type(json.loads(metadata[name])) is not kind
+            odd = type(json.loads(metadata.setdefault(name, "{}"))) is not kind
         except (ValueError, RecursionError):
             odd = True
         if odd:
