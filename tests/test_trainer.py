@@ -175,3 +175,13 @@ def test_impossible_schedules_are_refused(settings):
         Schedule(**{"num_steps": 1, "batch_size": 1, "adam": {}} | settings)
     with pytest.raises(ValueError, match="above 0"):
         Adam(0.0)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "of", "told"),
+    [("sample", "learner", "GCN lacks sample"), ("event_shape", "data", "Ring lacks event_shape")],
+)
+def test_what_is_asked_for_after_training_is_told_of_before(lacking, of, told, monkeypatch):
+    monkeypatch.delattr({"learner": GCN, "data": Ring}[of], lacking)
+    with pytest.raises(ValueError, match=told):
+        trainer()

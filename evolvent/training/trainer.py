@@ -12,7 +12,7 @@ signs are then those of the whole batch before any optimiser moves.
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from numbers import Integral
@@ -139,6 +139,8 @@ class Trainer:
     ) -> None:
         ranks.check_batch(schedule.batch_size)
         check_apart(schedule.adam)
+        require(learner, "learner", ("stages", "sample"))
+        require(data, "source of data", ("event_shape", "draw"))
         self.ranks, self.shards = ranks, {}
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
         self.lr_scale, self.signs = 1.0, Signs()
@@ -319,6 +321,14 @@ def parameters_of(learner: nn.Module, name: str) -> list[nn.Parameter]:
             f'all of "{name}" is frozen, and nothing is left to train: thaw it by .requires_grad_(True)'
         )
     return [parameter for parameter in parameters if parameter.requires_grad]
+
+
+def require(part: nn.Module, what: str, members: Sequence[str]) -> None:
+    """ValueError where it lacks what is asked of it at the end of training, when it would be told of too late."""
+    if lacking := [name for name in members if not hasattr(part, name)]:
+        raise ValueError(
+            f"a {what} has {' and '.join(members)}, and {type(part).__name__} lacks {' and '.join(lacking)}"
+        )
 
 
 def check_apart(trained: Iterable[str]) -> None:
