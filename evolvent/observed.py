@@ -4,7 +4,8 @@
     p(x | v) ∝ p(x) exp(−‖m (x − v)‖² / 2σ²)   Bayes: the misfit joins the energy                        [derived]
 
 Whatever evolves under U evolves under it, in image space, and through the mapping in hidden space, where a code is
-looked for whose birth shows what is seen: the pattern completion that FRAME and GCN are known for.
+looked for whose birth shows what is seen: the pattern completion that FRAME and GCN are known for. The model is the one
+that its chains follow, p ∝ exp(β f / T) q, and σ means the same at every weight β and temperature T of them.
 """
 
 import copy
@@ -28,20 +29,31 @@ IN_HIDDEN_SPACE = {
 
 
 class Observed(nn.Module):
-    """The score f(x) − ‖m (x − v)‖² / 2σ² over a score f; row i of a batch is held to row i of v.
+    """The score β f(x) − T ‖m (x − v)‖² / 2σ² over a score f; row i of a batch is held to row i of v.
 
     seen: v [batch, *event], of which only what the mask shows has a part in anything.
     mask: 1 where v is seen and 0 where it is not, of the event's shape or one that broadcasts to it.
     sigma: how far off a seen value may lie, in the units of the points.
+    beta: β, the weight of f where no stage weighs it.
+    temperature: T of the chains, which follow exp(score / T); at 0 they descend as if it were 1.
     """
 
     by_row = True
 
-    def __init__(self, score: nn.Module, seen: Points, mask: torch.Tensor, sigma: float) -> None:
+    def __init__(
+        self,
+        score: nn.Module,
+        seen: Points,
+        mask: torch.Tensor,
+        sigma: float,
+        *,
+        beta: float = 1.0,
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
         if not 0 < sigma < math.inf:
             raise ValueError(f"sigma, how far off a seen value may lie, is above 0 and finite, not {sigma}")
-        self.score, self.sigma = score, sigma
+        self.score, self.beta, self.stiffness = score, beta, (temperature or 1.0) / sigma**2
         self.register_buffer("seen", seen)
         self.register_buffer("mask", mask)
 
@@ -49,7 +61,7 @@ class Observed(nn.Module):
         if len(x) != len(self.seen):
             raise ValueError(f"{len(self.seen)} points were seen in part, and {len(x)} are held to them")
         points = x[:, : self.seen.shape[1]].float()  # a label is carried behind them
-        return self.score(x) - squared_norm(self.mask * (points - self.seen)) / (2 * self.sigma**2)
+        return self.beta * self.score(x) - self.stiffness * squared_norm(self.mask * (points - self.seen)) / 2
 
 
 def stages_to_complete(learner: nn.Module) -> dict[str, Dynamics]:
@@ -62,7 +74,7 @@ def complete(
     seen: Points,
     mask: torch.Tensor,
     *,
-    sigma: float = 1.0,
+    sigma: float = 0.5,
     seed: int = 0,
     stages: Mapping[str, Dynamics] | None = None,
     labels: Labels | None = None,
@@ -71,17 +83,26 @@ def complete(
 ) -> Points:
     """A draw of p(x | v) for each row of `seen`, with what is seen put back in its place; [batch, *event] on the CPU.
 
-    Row i depends on (seed, i) and on what it is held to, whatever the number of rows. labels: one a row, of a learner
-    that knows classes. A learner of several energies, as of several grids, raises ValueError.
+    Row i depends on (seed, i) and on what it is held to, whatever the number of rows. Every stage is under the β of a
+    learner that has one. labels: one a row, of a learner that knows classes. A learner of several energies, as of
+    several grids, and stages of several temperatures raise ValueError.
     """
     if not hasattr(learner, "energy"):
         raise ValueError(f"{type(learner).__name__} has several energies, and what is seen belongs to one")
     stages = stages_to_complete(learner) if stages is None else stages
+    temperatures = {stage.temperature for stage in stages.values()} or {1.0}
+    if len(temperatures) > 1:
+        raise ValueError(
+            f"the stages {', '.join(stages)} have several temperatures, and a completion is of one law:"
+            " give them one by --temperature"
+        )
     model, found = copy.deepcopy(learner), []
-    score = model.energy.net
+    score, held = model.energy.net, {"beta": 1.0, "temperature": temperatures.pop()}
+    if hasattr(model, "beta"):
+        held["beta"], model.beta = model.beta, 1.0
     for first in range(0, len(seen), batch_size):
         rows = torch.arange(first, first + batch_size).clamp(max=len(seen) - 1)  # the last chunk is padded
-        model.energy.net = Observed(score, seen[rows], mask, sigma)
+        model.energy.net = Observed(score, seen[rows], mask, sigma, **held)
         x = draw_chunk(
             model, first, seed=seed, stages=stages, batch_size=batch_size, device=seen.device,
             labels=None if labels is None else labels[rows], precision=precision,

@@ -41,7 +41,7 @@ def complete(
     out: str = "completed.png",
     overwrite: bool = False,
     label: str | None = None,
-    sigma: float = 1.0,
+    sigma: float = 0.5,
     sampling: Sampling,
     device: Device = "auto",
 ) -> None:
