@@ -22,14 +22,13 @@ from evolvent.data.readers import load
 from evolvent.data.streams import Stream
 from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, logistic
-from evolvent.learners.amortized import Adversarial
+from evolvent.flows import JKO
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.update import Update
 from evolvent.nets.mapping import ResidualMapping
 from evolvent.nets.score import ResidualScore
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
-from evolvent.recipes.labelled import by_class
+from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
 from evolvent.reference import Uniform
 from evolvent.shapes import Points
 from evolvent.training.trainer import Adam, Experiment, Schedule
@@ -102,8 +101,8 @@ SCALES = {
         mapping_lr=1.5e-4,
         mapped_tau=0.04,
         short=noisy_descent(0.02, 2, 0.001),
-        hidden=Langevin(0.05, 100),
-        beta=2.0,
+        hidden=Langevin(0.01, 25),
+        beta=8.0,
         clocks={
             "averaging": 0.9995,
             "precision": "bfloat16",
@@ -153,17 +152,16 @@ def mapped(
     num_classes: int | None = None,
 ) -> tuple[nn.Module, dict[str, Adam]]:
     """Particles that a mapping bears, and the stages of evolution that training runs after it."""
-    model, energy, mapping = by_class(
-        energy_of(scale), scale.mapping, num_hidden=scale.num_hidden, num_classes=num_classes
-    )
-    learner = (FixedUpsampling if fixed else model)(
-        energy,
-        mapping,
-        flow=JKO(contrast=logistic, tau=scale.mapped_tau, ends="data", share=0.25),
-        mapping_loss=Adversarial(logistic),
+    learner = adversarial_ggcn(
+        energy_of(scale),
+        scale.mapping,
+        num_hidden=scale.num_hidden,
+        num_classes=num_classes,
+        flow=paired_flow(scale.mapped_tau),
         training=training,
         sampling={"selection": Independent(), "hidden": scale.hidden} | training,
         beta=scale.beta,
+        model=FixedUpsampling if fixed else GGCN,
     )
     adam = {"energy": Adam(scale.mapped_lr), "mapping": Adam(scale.mapping_lr)}
     return learner, {name: adam[name] for name in adam if not (fixed and name == "mapping")}

@@ -14,6 +14,7 @@ RECIPES = {
     "texture-frame": textures.texture_frame,
     "texture-gcn": textures.texture_gcn,
     "images": images.images,
+    "cifar10": cifar10.cifar10,
     "cifar10-amortized": cifar10.cifar10_amortized,
     "cifar10-ggcn": cifar10.cifar10_ggcn,
     "cifar10-gcn": cifar10.cifar10_gcn,

@@ -1,42 +1,51 @@
-"""CIFAR-10 at 32 px, for one GPU: the models of the method with the same nets. `data` is what `load` takes.
+"""CIFAR-10 at 32 px: the models of the method with the same nets, for one GPU; `cifar10` is for a CPU.
 
-`size` 8 or 16 shrinks the images, which with narrow nets rehearses a recipe on a CPU.
+`data` is what `load` takes; `size` 8 or 16 shrinks its images, which with narrow nets rehearses a recipe on a CPU.
+
+A recipe says what is its own, and hands all other options on to what it shares with others, `mapped` or `from_noise`.
 
 Training runs in bfloat16, on a CPU only where that is faster. `captured` records the forward and backward passes as
 one CUDA graph (a set that streams from its file cannot be drawn inside one: give --captured false there).
 """
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
-from evolvent.augmentation import Augment, Augmentation, augmentation
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
 from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, Annealed, Flow, logistic
+from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
-from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
 from evolvent.metrics.scores import judge_images
 from evolvent.nets.mapping import ResidualMapping, Upsampling
 from evolvent.nets.score import ResidualScore
 from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
-from evolvent.recipes.labelled import USUAL_CLASSES, by_class, known_classes
+from evolvent.recipes.labelled import USUAL_CLASSES, known_classes
+from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
 from evolvent.reference import Uniform
 from evolvent.training.trainer import Adam, Experiment, Schedule
 
 SIZE, CHANNELS = 32, 3
 NOT_RUN = "not yet run to its end"
+Part = Callable[[str, int, str], Images | Stream]
+"""part(data, size, split) gives what is learned from, "train", and what is held out, "test"."""
 
 
-@recipe(shows="amortised GGCN: no chain in training", minutes=15, hardware="1 H100", score=NOT_RUN)
-def cifar10_amortized(
+def of_cifar10(data: str, size: int, split: str) -> Images | Stream:
+    """CIFAR-10's own parts; what is learned from is mirrored at random."""
+    return load(data, size=size, split=split, channels=CHANNELS, flip=split == "train")
+
+
+def mapped(
     data: str = "cifar10",
     size: int = SIZE,
     num_steps: int = 20000,
@@ -58,95 +67,112 @@ def cifar10_amortized(
     captured: bool = True,
     labels: bool = False,
     num_classes: int = USUAL_CLASSES,
+    *,
+    training: dict[str, Dynamics],
+    part: Part,
 ) -> Experiment:
-    """Adversarial amortisation; hidden-space evolution at sampling.
+    """What the recipes share in which a mapping bears the particles; `training` and `part` are theirs to say.
 
     Args:
+        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
+        num_hidden: numbers in a code.
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
+        tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
         tau_end: where tau goes over the run, by factors; without it tau stays.
         beta: weight of the energy in the hidden chain, at sampling.
         selection_steps: births that a code may go over to before that chain, as the energy says; 0 for none.
         hidden_steps: of the chain.
         hidden_step_size: of the chain.
+        lr: learning rate of the energy, which should be faster than the mapping's.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
+        captured: on a GPU, record a step once as a CUDA graph and replay it; false for data that stream.
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
     known = known_classes(labels, num_classes)
-    nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
-    learner = ggcn(
-        *nets,
-        flow=mapped_flow(tau, tau_end, num_steps),
+    selection = {"selection": Independent(num_steps=selection_steps)} if selection_steps else {}
+    learner = adversarial_ggcn(
+        energy_of(width, size, depth=depth, patch=patch),
+        partial(ResidualMapping, size, CHANNELS, width=mapping_width, growth=2, widest=512),
+        num_hidden=num_hidden,
+        num_classes=known,
+        flow=paired_flow(tau, tau_end, num_steps),
+        training=training,
+        sampling=selection | {"hidden": Langevin(hidden_step_size, hidden_steps)} | training,
         beta=beta,
-        hidden=in_hidden_space(selection_steps, hidden_steps, hidden_step_size),
-        training={},
         augmentation=augmentation(augment, num_steps * batch_size),
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
-    return on_cifar10(learner, data, size, clocks, num_classes=known)
+    return on_images(learner, partial(part, data, size), clocks, num_classes=known)
+
+
+@recipe(
+    shows="amortised GGCN for one core of a CPU: how the weights began that ship",
+    minutes=85,
+    hardware="1 CPU core",
+    score="kernel .018, real .000",
+)
+def cifar10(
+    num_steps: int = 19000,
+    batch_size: int = 64,
+    width: int = 32,
+    mapping_width: int = 16,
+    depth: int = 1,
+    patch: int = 2,
+    tau: float = 0.2,
+    lr: float = 1e-3,
+    mapping_lr: float = 7e-4,
+    **options: Any,
+) -> Experiment:
+    """`cifar10-amortized` with nets that a CPU can train.
+
+    Args:
+        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
+        depth: residual blocks of the energy at every resolution.
+        patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter.
+        tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
+        lr: learning rate of the energy, which should be faster than the mapping's.
+    """
+    return mapped(
+        num_steps=num_steps,
+        batch_size=batch_size,
+        width=width,
+        mapping_width=mapping_width,
+        depth=depth,
+        patch=patch,
+        tau=tau,
+        lr=lr,
+        mapping_lr=mapping_lr,
+        training={},
+        part=of_cifar10,
+        **options,
+    )
+
+
+@recipe(shows="amortised GGCN: no chain in training", minutes=15, hardware="1 H100", score=NOT_RUN)
+def cifar10_amortized(**options: Any) -> Experiment:
+    """Adversarial amortisation; hidden-space evolution at sampling."""
+    return mapped(training={}, part=of_cifar10, **options)
 
 
 @recipe(shows="GGCN: hidden birth, evolution in image space", minutes=30, hardware="1 H100", score=NOT_RUN)
 def cifar10_ggcn(
-    data: str = "cifar10",
-    size: int = SIZE,
-    num_steps: int = 20000,
-    batch_size: int = 256,
-    width: int = 64,
-    mapping_width: int = 128,
-    num_hidden: int = 128,
-    depth: int = 2,
-    patch: int = 1,
-    tau: float = 0.04,
-    tau_end: float | None = None,
-    beta: float = 8.0,
-    selection_steps: int = 30,
-    hidden_steps: int = 25,
-    hidden_step_size: float = 0.01,
-    lr: float = 4e-4,
-    mapping_lr: float = 1.5e-4,
-    chain_steps: int = 2,
-    chain_step_size: float = 0.02,
-    noise: float = 0.001,
-    augment: Augment = 0.0,
-    captured: bool = True,
-    labels: bool = False,
-    num_classes: int = USUAL_CLASSES,
+    chain_steps: int = 2, chain_step_size: float = 0.02, noise: float = 0.001, **options: Any
 ) -> Experiment:
     """As `cifar10-amortized`, and the energy meets particles that have evolved: evolution pays at sampling, too.
 
     Args:
-        depth: residual blocks of the energy at every resolution.
-        patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
-        tau_end: where tau goes over the run, by factors; without it tau stays.
-        beta: weight of the energy in the hidden chain, at sampling.
-        selection_steps: births that a code may go over to before that chain, as the energy says; 0 for none.
-        hidden_steps: of the chain.
-        hidden_step_size: of the chain.
-        augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
-        labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
-        num_classes: in the labels of `data`.
+        chain_steps: of the evolution in image space, in training and at sampling.
+        chain_step_size: of it.
+        noise: of it, its standard deviation a step.
     """
-    known = known_classes(labels, num_classes)
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    nets = nets_of(size, width, mapping_width, num_hidden, depth=depth, patch=patch, num_classes=known)
-    learner = ggcn(
-        *nets,
-        flow=mapped_flow(tau, tau_end, num_steps),
-        beta=beta,
-        hidden=in_hidden_space(selection_steps, hidden_steps, hidden_step_size),
-        training={"image": image},
-        augmentation=augmentation(augment, num_steps * batch_size),
-    )
-    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    clocks = schedule(num_steps, batch_size, adam, captured=captured)
-    return on_cifar10(learner, data, size, clocks, num_classes=known)
+    return mapped(training={"image": image}, part=of_cifar10, **options)
 
 
-@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=30, hardware="1 H100", score=NOT_RUN)
-def cifar10_gcn(
+def from_noise(
     data: str = "cifar10",
     size: int = SIZE,
     num_steps: int = 10000,
@@ -162,11 +188,19 @@ def cifar10_gcn(
     captured: bool = True,
     labels: bool = False,
     num_classes: int = USUAL_CLASSES,
+    *,
+    flow: JKO | None,
 ) -> Experiment:
-    """Maximum likelihood with a bank of chains that start from uniform noise.
+    """What the recipes share whose chains start from noise; `flow` is theirs to say.
 
     Args:
+        width: channels of the energy at full size, doubled as sizes halve.
+        chain_steps: that a chain goes on by in every step of training.
+        noise: of the chain, its standard deviation a step.
         num_slots: chains in the bank; with labels at least a batch of every class.
+        rebirth: share of the chains that begin anew in every step.
+        sampling_steps: of a chain that draws a sample.
+        captured: on a GPU, record a step once as a CUDA graph and replay it; false for data that stream.
         labels: learn an energy of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
     """
@@ -174,7 +208,7 @@ def cifar10_gcn(
     learner = chains_from_noise(
         energy_of(width, size),
         noisy_descent(chain_step_size, chain_steps, noise),
-        flow=None,
+        flow=flow,
         num_slots=num_slots,
         rebirth=rebirth,
         batch_size=batch_size,
@@ -182,49 +216,26 @@ def cifar10_gcn(
         num_classes=known,
     )
     clocks = schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured)
-    return on_cifar10(learner, data, size, clocks, num_classes=known)
+    return on_images(learner, partial(of_cifar10, data, size), clocks, num_classes=known)
+
+
+@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=30, hardware="1 H100", score=NOT_RUN)
+def cifar10_gcn(**options: Any) -> Experiment:
+    """Maximum likelihood with a bank of chains that start from uniform noise."""
+    return from_noise(flow=None, **options)
 
 
 @recipe(shows="w-GCN: persistent chains from noise, JKO flow", minutes=30, hardware="1 H100", score=NOT_RUN)
 def cifar10_wgcn(
-    data: str = "cifar10",
-    size: int = SIZE,
-    num_steps: int = 10000,
-    batch_size: int = 256,
-    width: int = 64,
-    lr: float = 4e-4,
-    chain_steps: int = 20,
-    chain_step_size: float = 0.1,
-    noise: float = 0.003,
-    num_slots: int = 10000,
-    rebirth: float = 0.02,
-    sampling_steps: int = 1000,
-    tau: float = 0.1,
-    ends: Literal["path", "data"] = "data",
-    captured: bool = True,
-    labels: bool = False,
-    num_classes: int = USUAL_CLASSES,
+    lr: float = 4e-4, tau: float = 0.1, ends: Literal["path", "data"] = "data", **options: Any
 ) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN.
 
     Args:
-        num_slots: chains in the bank; with labels at least a batch of every class.
-        labels: learn an energy of every class; `evolvent sample RUN --label 3` draws one.
-        num_classes: in the labels of `data`.
+        tau: the JKO step, which weighs the kinetic energy.
+        ends: of its action: previous and current particles, or particles and data.
     """
-    known = known_classes(labels, num_classes)
-    learner = chains_from_noise(
-        energy_of(width, size),
-        noisy_descent(chain_step_size, chain_steps, noise),
-        flow=JKO(tau=tau, ends=ends, share=0.25),
-        num_slots=num_slots,
-        rebirth=rebirth,
-        batch_size=batch_size,
-        sampling_steps=sampling_steps,
-        num_classes=known,
-    )
-    clocks = schedule(num_steps, batch_size, {"energy": Adam(lr)}, captured=captured)
-    return on_cifar10(learner, data, size, clocks, num_classes=known)
+    return from_noise(lr=lr, flow=JKO(tau=tau, ends=ends, share=0.25), **options)
 
 
 @recipe(
@@ -258,68 +269,18 @@ def cifar10_multigrid(
     learner = MultiGrid(
         [energy_of(width, side) for side in sizes],
         [first, *upsamplings],
-        flow=mapped_flow(tau),
+        flow=paired_flow(tau),
         mapping_loss=Adversarial(logistic),
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
-    return on_cifar10(learner, data, size, schedule(num_steps, batch_size, adam, captured=captured))
+    clocks = schedule(num_steps, batch_size, adam, captured=captured)
+    return on_images(learner, partial(of_cifar10, data, size), clocks)
 
 
 def energy_of(width: int, size: int = SIZE, *, depth: int = 2, patch: int = 1) -> Energy:
     score = ResidualScore(size, CHANNELS, width=width, growth=2, widest=512, depth=depth, patch=patch)
     return Energy(score, Uniform((CHANNELS, size, size)))
-
-
-def nets_of(
-    size: int,
-    width: int,
-    mapping_width: int,
-    num_hidden: int,
-    *,
-    depth: int,
-    patch: int,
-    num_classes: int | None,
-) -> tuple[type[GGCN], Energy, nn.Module]:
-    """A learner, its energy and its mapping."""
-    mapping = partial(ResidualMapping, size, CHANNELS, width=mapping_width, growth=2, widest=512)
-    energy = energy_of(width, size, depth=depth, patch=patch)
-    return by_class(energy, mapping, num_hidden=num_hidden, num_classes=num_classes)
-
-
-def ggcn(
-    model: type[GGCN],
-    energy: Energy,
-    mapping: nn.Module,
-    *,
-    flow: Flow,
-    beta: float,
-    hidden: dict[str, Dynamics],
-    training: dict[str, Dynamics],
-    augmentation: Augmentation | None,
-) -> GGCN:
-    return model(
-        energy,
-        mapping,
-        flow=flow,
-        mapping_loss=Adversarial(logistic),
-        training=training,
-        sampling=hidden | training,
-        beta=beta,
-        augmentation=augmentation,
-    )
-
-
-def in_hidden_space(selection_steps: int, num_steps: int, step_size: float) -> dict[str, Dynamics]:
-    """What codes go through at sampling: selection among births, if there are steps of it, and evolution."""
-    selection = {"selection": Independent(num_steps=selection_steps)} if selection_steps else {}
-    return selection | {"hidden": Langevin(step_size, num_steps)}
-
-
-def mapped_flow(tau: float, tau_end: float | None = None, num_steps: int = 0) -> Flow:
-    """Of particles that a mapping bears: paired with data, and so are the ends of its action."""
-    flow = JKO(contrast=logistic, tau=tau, ends="data", share=0.25)
-    return flow if tau_end is None else Annealed(flow, end=tau_end, num_updates=num_steps)
 
 
 def schedule(num_steps: int, batch_size: int, adam: dict[str, Adam], *, captured: bool) -> Schedule:
@@ -338,22 +299,19 @@ def schedule(num_steps: int, batch_size: int, adam: dict[str, Adam], *, captured
     )
 
 
-def on_cifar10(
-    learner: nn.Module, data: str, size: int, clocks: Schedule, *, num_classes: int | None = None
+def on_images(
+    learner: nn.Module,
+    part: Callable[[str], Images | Stream],
+    clocks: Schedule,
+    *,
+    num_classes: int | None = None,
 ) -> Experiment:
-    """Trained on `data`'s training images, mirrored at random; held out are its test images.
+    """Trained on the part "train", judged by the part "test".
 
     num_classes: of the labels that are learned, None for no labels.
     """
 
     def train() -> Images | Stream:
-        images = load(data, size=size, split="train", channels=CHANNELS, flip=True)
-        return images if num_classes is None else images.with_labels(num_classes)
+        return part("train") if num_classes is None else part("train").with_labels(num_classes)
 
-    return Experiment(
-        learner,
-        train,
-        clocks,
-        held_out=lambda: load(data, size=size, split="test", channels=CHANNELS),
-        judge=judge_images,
-    )
+    return Experiment(learner, train, clocks, held_out=lambda: part("test"), judge=judge_images)

@@ -1,15 +1,16 @@
 """Digits: 5,000 real MNIST digits that lie in an installed package, 28 px padded to 32, 4,000 to learn from.
 
-The same nets under every model of the method: what changes from recipe to recipe is the method alone.
+The same nets under every model of the method: what changes from recipe to recipe is the method alone. A recipe says
+what is its own, and hands all other options on to what it shares with others, `mapped` or `from_noise`.
 """
 
 from functools import partial
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
-from evolvent.augmentation import Augment, Augmentation, augmentation
+from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
 from evolvent.dynamics import Dynamics, Langevin
@@ -24,7 +25,7 @@ from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
-from evolvent.recipes.labelled import by_class
+from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
 from evolvent.reference import Uniform
 from evolvent.training.trainer import Adam, Experiment, Schedule
 
@@ -61,12 +62,7 @@ def energy_of(width: int, size: int = SIZE) -> Energy:
     return Energy(PlainScore(size, width=width), Uniform((1, size, size)))
 
 
-@recipe(
-    shows="GGCN: digits born in hidden space, evolving in image space",
-    minutes=3,
-    score="kernel .011, real .000",
-)
-def digits(
+def mapped(
     num_steps: int = 1500,
     batch_size: int = 64,
     width: int = 32,
@@ -74,29 +70,34 @@ def digits(
     tau: float = 0.4,
     lr: float = 6e-3,
     mapping_lr: float = 3e-3,
-    chain_steps: int = 2,
-    chain_step_size: float = 0.2,
-    noise: float = 0.001,
     beta: float = 1.0,
     augment: Augment = 0.0,
     labels: bool = False,
     precision: Precision = "float32",
+    *,
+    training: dict[str, Dynamics],
 ) -> Experiment:
-    """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space.
+    """What the recipes share whose mapping descends the energy; `training` is theirs to say.
 
     Args:
+        width: channels of both nets at full size.
+        num_hidden: numbers in a code.
+        tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
+        lr: learning rate of the energy.
+        beta: weight of the energy in the hidden chain, at sampling.
         augment: shift and cut what the energy compares, for few images: a probability, or "adaptive".
         labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
         precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
     """
-    image = noisy_descent(chain_step_size, chain_steps, noise)
     learner = adversarial_ggcn(
-        width,
-        num_hidden,
-        tau=tau,
+        energy_of(width),
+        partial(PlainMapping, SIZE, width=width),
+        num_hidden=num_hidden,
+        num_classes=NUM_CLASSES if labels else None,
+        flow=paired_flow(tau),
+        training=training,
+        sampling={"hidden": Langevin(0.05, 50)} | training,
         beta=beta,
-        training={"image": image},
-        labels=labels,
         augmentation=augmentation(augment, num_steps * batch_size),
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
@@ -105,70 +106,31 @@ def digits(
 
 
 @recipe(
+    shows="GGCN: digits born in hidden space, evolving in image space",
+    minutes=3,
+    score="kernel .011, real .000",
+)
+def digits(
+    chain_steps: int = 2, chain_step_size: float = 0.2, noise: float = 0.001, **options: Any
+) -> Experiment:
+    """GGCN: both nets learn from particles that are born by the mapping and then evolve in image space.
+
+    Args:
+        chain_steps: of the evolution in image space, in training and at sampling.
+        chain_step_size: of it.
+        noise: of it, its standard deviation a step.
+    """
+    return mapped(training={"image": noisy_descent(chain_step_size, chain_steps, noise)}, **options)
+
+
+@recipe(
     shows="adversarial amortised learning: no chain at all in training",
     minutes=3,
     score="kernel .012 after 1,313 steps, real .000",
 )
-def digits_adversarial(
-    num_steps: int = 2000,
-    batch_size: int = 64,
-    width: int = 32,
-    num_hidden: int = 64,
-    tau: float = 0.4,
-    lr: float = 6e-3,
-    mapping_lr: float = 3e-3,
-    beta: float = 1.0,
-    augment: Augment = 0.0,
-    labels: bool = False,
-    precision: Precision = "float32",
-) -> Experiment:
-    """The mapping descends the energy that learns from its births; evolution is an option of sampling.
-
-    Args:
-        augment: shift and cut what the energy compares, for few images: a probability, or "adaptive".
-        labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
-        precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
-    """
-    learner = adversarial_ggcn(
-        width,
-        num_hidden,
-        tau=tau,
-        beta=beta,
-        training={},
-        labels=labels,
-        augmentation=augmentation(augment, num_steps * batch_size),
-    )
-    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    schedule = Schedule(num_steps, batch_size, adam, precision=precision)
-    return on_digits(learner, schedule, labels=labels)
-
-
-def adversarial_ggcn(
-    width: int,
-    num_hidden: int,
-    *,
-    tau: float,
-    beta: float,
-    training: dict[str, Dynamics],
-    augmentation: Augmentation | None,
-    labels: bool,
-) -> GGCN:
-    model, energy, mapping = by_class(
-        energy_of(width),
-        partial(PlainMapping, SIZE, width=width),
-        num_hidden=num_hidden,
-        num_classes=NUM_CLASSES if labels else None,
-    )
-    return model(
-        energy,
-        mapping,
-        flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
-        mapping_loss=Adversarial(logistic),
-        training=training,
-        sampling={"hidden": Langevin(0.05, 50)} | training,
-        beta=beta,
-        augmentation=augmentation,
-    )
+def digits_adversarial(num_steps: int = 2000, **options: Any) -> Experiment:
+    """The mapping descends the energy that learns from its births; evolution is an option of sampling."""
+    return mapped(num_steps=num_steps, training={}, **options)
 
 
 @recipe(
@@ -203,8 +165,7 @@ def digits_cooperative(
     return on_digits(learner, Schedule(num_steps, batch_size, adam, precision=precision))
 
 
-@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4, score="kernel .12, real .000")
-def digits_gcn(
+def from_noise(
     num_steps: int = 1200,
     batch_size: int = 64,
     width: int = 32,
@@ -217,19 +178,27 @@ def digits_gcn(
     sampling_steps: int = 600,
     labels: bool = False,
     precision: Precision = "float32",
+    *,
+    flow: JKO | None,
 ) -> Experiment:
-    """Maximum likelihood with a bank of chains that start from uniform noise.
+    """What the recipes share whose chains start from uniform noise; `flow` is theirs to say.
 
     (A Gaussian reference would pull the black background towards grey.)
 
     Args:
+        width: channels of the energy at full size.
+        chain_steps: that a chain goes on by in every step of training.
+        noise: of the chain, its standard deviation a step.
         num_slots: chains in the bank; with labels at least a batch of every digit.
+        rebirth: share of the chains that begin anew in every step.
+        sampling_steps: of a chain that draws a sample.
         labels: learn every digit's own energy; `evolvent sample RUN --label 3` draws threes.
+        precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
     """
     learner = chains_from_noise(
         energy_of(width),
         noisy_descent(chain_step_size, chain_steps, noise),
-        flow=None,
+        flow=flow,
         num_slots=num_slots,
         rebirth=rebirth,
         batch_size=batch_size,
@@ -238,6 +207,12 @@ def digits_gcn(
     )
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
     return on_digits(learner, schedule, labels=labels)
+
+
+@recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4, score="kernel .12, real .000")
+def digits_gcn(**options: Any) -> Experiment:
+    """Maximum likelihood with a bank of chains that start from uniform noise."""
+    return from_noise(flow=None, **options)
 
 
 @recipe(
@@ -245,40 +220,14 @@ def digits_gcn(
     minutes=4,
     score="kernel .12, real .000",
 )
-def digits_wgcn(
-    num_steps: int = 1200,
-    batch_size: int = 64,
-    width: int = 32,
-    lr: float = 1e-3,
-    chain_steps: int = 10,
-    chain_step_size: float = 0.2,
-    noise: float = 0.003,
-    num_slots: int = 500,
-    rebirth: float = 0.05,
-    sampling_steps: int = 600,
-    tau: float = 0.2,
-    ends: Literal["path", "data"] = "data",
-    labels: bool = False,
-    precision: Precision = "float32",
-) -> Experiment:
+def digits_wgcn(tau: float = 0.2, ends: Literal["path", "data"] = "data", **options: Any) -> Experiment:
     """GCN plus the kinetic energy of the transport; tau = 0 is GCN.
 
     Args:
-        num_slots: chains in the bank; with labels at least a batch of every digit.
-        labels: learn every digit's own energy; `evolvent sample RUN --label 3` draws threes.
+        tau: the JKO step, which weighs the kinetic energy.
+        ends: of its action: previous and current particles, or particles and data.
     """
-    learner = chains_from_noise(
-        energy_of(width),
-        noisy_descent(chain_step_size, chain_steps, noise),
-        flow=JKO(tau=tau, ends=ends, share=0.25),
-        num_slots=num_slots,
-        rebirth=rebirth,
-        batch_size=batch_size,
-        sampling_steps=sampling_steps,
-        num_classes=NUM_CLASSES if labels else None,
-    )
-    schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
-    return on_digits(learner, schedule, labels=labels)
+    return from_noise(flow=JKO(tau=tau, ends=ends, share=0.25), **options)
 
 
 @recipe(
@@ -306,7 +255,7 @@ def digits_multigrid(
     learner = MultiGrid(
         energies,
         [PlainMapping(sizes[0], num_hidden=num_hidden, width=width), *upsamplings],
-        flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
+        flow=paired_flow(tau),
         mapping_loss=Adversarial(logistic),
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )

@@ -8,14 +8,13 @@ from evolvent.data.readers import load
 from evolvent.data.streams import Stream
 from evolvent.dynamics import Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, logistic
-from evolvent.learners.amortized import Adversarial
 from evolvent.machine import Precision
 from evolvent.metrics.scores import MIN_IMAGES, judge_images
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
-from evolvent.recipes.labelled import USUAL_CLASSES, by_class, known_classes
+from evolvent.recipes.labelled import USUAL_CLASSES, known_classes
+from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
 from evolvent.reference import Uniform
 from evolvent.training.trainer import Adam, Experiment, Schedule
 
@@ -51,17 +50,12 @@ def images(
         num_classes: in the labels of `data`.
         precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
     """
-    model, energy, mapping = by_class(
+    learner = adversarial_ggcn(
         Energy(PlainScore(size, channels, width=width, growth=growth), Uniform((channels, size, size))),
         partial(PlainMapping, size, channels, width=width, growth=growth),
         num_hidden=num_hidden,
         num_classes=known_classes(labels, num_classes),
-    )
-    learner = model(
-        energy,
-        mapping,
-        flow=JKO(contrast=logistic, tau=tau, ends="data", share=0.25),
-        mapping_loss=Adversarial(logistic),
+        flow=paired_flow(tau),
         training={},
         sampling={"hidden": Langevin(0.05, 50)},
         augmentation=augmentation(augment, num_steps * batch_size),
