@@ -109,25 +109,38 @@ def choose_stages(
     offered: Mapping[str, Dynamics],
     names: str | None = None,
     *,
-    num_steps: int | None = None,
-    step_size: float | None = None,
-    temperature: float | None = None,
+    num_steps: int | Mapping[str, int] | None = None,
+    step_size: float | Mapping[str, float] | None = None,
+    temperature: float | Mapping[str, float] | None = None,
 ) -> dict[str, Dynamics]:
     """The stages called `names` ("hidden,image"; "none"; None for all offered), in the order of `offered`.
 
-    The numbers that are given replace those of every chosen stage. A stage that is not offered, because its
-    recipe samples without it, needs all three, but "selection" none; the learner says whether it knows it.
+    A number that is given replaces that of every chosen stage, {"hidden": 25} that of the stage named. A stage that is
+    not offered, because its recipe samples without it, needs all three, but "selection" none; the learner says whether
+    it knows it.
     """
     given = {"num_steps": num_steps, "step_size": step_size, "temperature": temperature}
-    changes = {name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
     wanted = list(offered) if names is None else [name for name in names.split(",") if name != "none"]
-    if changes and not wanted:
-        raise ValueError(f"{', '.join(changes)} belong to a stage, and no stage was chosen")
+    if given and not wanted:
+        raise ValueError(f"{', '.join(given)} belong to a stage, and no stage was chosen")
+    for name, value in given.items():
+        if unknown := [stage for stage in value if stage not in wanted] if isinstance(value, Mapping) else []:
+            raise ValueError(
+                f"{name} is given for the stage {unknown[0]}, and those chosen are {', '.join(wanted)}"
+            )
     order = [*(name for name in offered if name in wanted), *(name for name in wanted if name not in offered)]
-    stages = {name: _stage(name, offered, changes) for name in order}
-    if "step_size" in changes and all(isinstance(stage, Independent) for stage in stages.values()):
+    stages = {name: _stage(name, offered, _changes(given, name)) for name in order}
+    steps = [stages[name] for name in order if "step_size" in _changes(given, name)]
+    if steps and all(isinstance(stage, Independent) for stage in steps):
         raise ValueError("step_size is of a stage that takes steps, and selection goes from birth to birth")
     return stages
+
+
+def _changes(given: Mapping[str, float | Mapping[str, float]], stage: str) -> dict[str, float]:
+    """The numbers that are given for a stage."""
+    own = {name: value.get(stage) if isinstance(value, Mapping) else value for name, value in given.items()}
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def _stage(name: str, offered: Mapping[str, Dynamics], changes: dict[str, float]) -> Dynamics:

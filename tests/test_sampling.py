@@ -68,6 +68,21 @@ def test_numbers_given_replace_those_of_every_chosen_stage_and_nothing_else():
     assert chosen["image"] == MALA(0.1, 7, temperature=0.5)
 
 
+def test_numbers_given_for_one_stage_leave_the_others():
+    chosen = choose_stages(OFFERED, num_steps={"hidden": 7}, temperature={"image": 0.5, "hidden": 2.0})
+    assert chosen["hidden"] == Langevin(0.05, 7, temperature=2.0, final_step_size=0.01)
+    assert chosen["image"] == MALA(0.1, 5, temperature=0.5)
+    with pytest.raises(
+        ValueError, match="num_steps is given for the stage image, and those chosen are hidden"
+    ):
+        choose_stages(OFFERED, "hidden", num_steps={"image": 3})
+
+
+def test_what_was_asked_is_told_as_it_is_typed():
+    sampling = Sampling(seed=1, num_steps={"hidden": 7}, step_size=0.5)
+    assert sampling.asked() == "--seed 1 --num-steps.hidden 7 --step-size 0.5"
+
+
 def test_a_step_size_given_holds_for_all_steps():
     assert choose_stages(OFFERED, "hidden", step_size=0.2)["hidden"].step_sizes() == [0.2] * 50
 

@@ -33,9 +33,9 @@ class Sampling:
     Args:
         seed: of the samples; each has its own stream.
         dynamics: the stages to run, such as hidden,image; none for births alone (default: the recipe's).
-        num_steps: of every stage, in place of the recipe's.
-        step_size: of every stage, in place of the recipe's.
-        temperature: of every stage, in place of the recipe's.
+        num_steps: of every stage, in place of the recipe's; of one alone by --num_steps.hidden 25.
+        step_size: likewise.
+        temperature: likewise.
         beta: weight of the learned energy in the stage hidden, in place of the recipe's.
         batch_size: drawn at once, in place of the recipe's (64 images on a CPU); bitwise equal samples need equal ones.
         precision: of the nets, in place of what they were trained in.
@@ -43,9 +43,9 @@ class Sampling:
 
     seed: int = 0
     dynamics: str | None = None
-    num_steps: int | None = None
-    step_size: float | None = None
-    temperature: float | None = None
+    num_steps: int | dict[str, int] | None = None
+    step_size: float | dict[str, float] | None = None
+    temperature: float | dict[str, float] | None = None
     beta: float | None = None
     batch_size: int | None = None
     precision: Precision | None = None
@@ -72,8 +72,14 @@ class Sampling:
 
     def asked(self) -> str:
         """What was asked for in place of the defaults, as it is typed: --beta 4.0 --seed 1."""
-        changed = [field.name for field in fields(self) if getattr(self, field.name) != field.default]
-        return " ".join(f"--{name.replace('_', '-')} {getattr(self, name)}" for name in changed)
+        typed = []
+        for field in fields(self):
+            value, option = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            if isinstance(value, dict):
+                typed += [f"{option}.{stage} {number}" for stage, number in value.items()]
+            elif value != field.default:
+                typed.append(f"{option} {value}")
+        return " ".join(typed)
 
     def at_once(self, saved: Saved) -> int:
         """How many are drawn at once."""

@@ -19,6 +19,9 @@ KIND = re.compile(
     r"Expected an? (?:<class '([\w.]+)'>|typing\.(\S+\[.*?\])|([\w.\[\], |]+?))(?=\. | - | Given|$)"
 )
 """What jsonargparse says that it expected: a class, a construct of typing, or a name of its own."""
+NOT_TYPED = ("NoneType", "dict")
+"""Kinds that nobody types: the number of one stage is --num-steps.hidden."""
+NESTED = re.compile(r"NestedArg\(key='(.*)', val='(.*)'\)")
 OPTION = re.compile(r"--[A-Za-z][\w.-]*")
 
 
@@ -124,8 +127,11 @@ def _wrong_value(key: str, message: str) -> str:
     if not kinds or not value:
         return flat
     names = [next(part for part in kind if part) for kind in kinds]
-    named = " or ".join(_kind(name) for name in dict.fromkeys(names) if name != "NoneType")
-    return f'{_typed("--" + key)} takes {named}, not "{value[1].strip()}"'
+    named = " or ".join(_kind(name) for name in dict.fromkeys(names) if name not in NOT_TYPED)
+    given = value[1].strip()
+    if nested := NESTED.fullmatch(given):
+        key, given = f"{key}.{nested[1]}", nested[2]
+    return f'{_typed("--" + key)} takes {named}, not "{given}"'
 
 
 def _kind(name: str) -> str:
