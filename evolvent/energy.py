@@ -54,7 +54,7 @@ class Energy(nn.Module):
         return self.potential(transform(x))
 
     def forward(self, x: Points) -> PerPoint:
-        """U(x) = Φ(x) − log q(x), in nats, up to log Z."""
+        """U(x) = Φ(x) − log q(x), in nats where chains run at temperature 1, up to log Z."""
         return self.potential(x) + self.pull(x)
 
     def pull(self, x: Points) -> PerPoint:

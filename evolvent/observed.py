@@ -69,6 +69,7 @@ def stages_to_complete(learner: nn.Module) -> dict[str, Dynamics]:
     return dict(IN_HIDDEN_SPACE if hasattr(learner, "mapping") else learner.stages)
 
 
+@torch.inference_mode(False)
 def complete(
     learner: nn.Module,
     seen: Points,
@@ -85,19 +86,16 @@ def complete(
 
     Row i depends on (seed, i) and on what it is held to, whatever the number of rows. Every stage is under the β of a
     learner that has one. labels: one a row, of a learner that knows classes. A learner of several energies, as of
-    several grids, and stages of several temperatures raise ValueError.
+    several grids, stages of several temperatures, and rows that are no points of the learner's raise ValueError.
     """
-    if not hasattr(learner, "energy"):
-        raise ValueError(f"{type(learner).__name__} has several energies, and what is seen belongs to one")
     stages = stages_to_complete(learner) if stages is None else stages
-    temperatures = {stage.temperature for stage in stages.values()} or {1.0}
-    if len(temperatures) > 1:
-        raise ValueError(
-            f"the stages {', '.join(stages)} have several temperatures, and a completion is of one law:"
-            " give them one by --temperature"
-        )
-    model, found = copy.deepcopy(learner), []
-    score, held = model.energy.net, {"beta": 1.0, "temperature": temperatures.pop()}
+    _check(learner, seen, labels)
+    model, found, seen = (
+        copy.deepcopy(learner),
+        [],
+        seen.clone(),
+    )  # a chain takes no tensors of inference mode
+    score, held = model.energy.net, {"beta": 1.0, "temperature": _temperature(stages)}
     if hasattr(model, "beta"):
         held["beta"], model.beta = model.beta, 1.0
     for first in range(0, len(seen), batch_size):
@@ -109,3 +107,34 @@ def complete(
         )  # fmt: skip
         found.append(torch.where(mask.bool().cpu(), seen[rows].cpu(), x))
     return torch.cat(found)[: len(seen)]
+
+
+def _temperature(stages: Mapping[str, Dynamics]) -> float:
+    """That of all stages, 1 without any. ValueError where they have several."""
+    found = {stage.temperature for stage in stages.values()} or {1.0}
+    if len(found) > 1:
+        raise ValueError(
+            f"the stages {', '.join(stages)} have several temperatures, and a completion is of one law:"
+            " give them one by --temperature"
+        )
+    return found.pop()
+
+
+def _check(learner: nn.Module, seen: Points, labels: Labels | None) -> None:
+    """ValueError where the learner cannot be held to these rows."""
+    if not hasattr(learner, "energy"):
+        raise ValueError(f"{type(learner).__name__} has several energies, and what is seen belongs to one")
+    shape = tuple(draw_chunk(learner, 0, stages={}, batch_size=1, device=seen.device).shape[1:])
+    if tuple(seen.shape[1:]) != shape or not len(seen) or not seen.is_floating_point():
+        raise ValueError(
+            f"seen are rows of the model's points, floats of shape [rows, {', '.join(map(str, shape))}], as images are"
+            f" from -1 to 1; they are {seen.dtype} of shape {list(seen.shape)}"
+        )
+    wanted = len(seen) if getattr(learner, "num_classes", 0) else None
+    given = None if labels is None else len(labels)
+    if wanted != given:
+        raise ValueError(
+            f"a label for each of {wanted} rows is wanted, and there are {given or 'none'}"
+            if wanted
+            else "this model was trained without labels: leave them out"
+        )

@@ -101,6 +101,7 @@ class Saved:
         return tuple(born.shape)
 
 
+@torch.inference_mode(False)
 def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -> Saved:
     """The learner of a run, a model.safetensors, a shipped name or owner/name, rebuilt by the recipe in its header.
 

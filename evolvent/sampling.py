@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evolvent.dynamics import Dynamics, Independent, Langevin
+from evolvent.learners.update import evaluating
 from evolvent.machine import Precision, autocast
 from evolvent.noise import ImageNoise
 from evolvent.shapes import Labels, Points
@@ -61,7 +62,8 @@ def draw_chunk(
 
     labels: one a point, in the place of classes in turns.
     """
-    with torch.inference_mode(False), torch.no_grad(), autocast(precision, device):  # a chain takes forces
+    # Not in inference mode, as a chain takes forces.
+    with torch.inference_mode(False), torch.no_grad(), autocast(precision, device), evaluating(learner):
         noise, chosen = ImageNoise(seed, first, batch_size, device), None if stages is None else dict(stages)
         turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
         if labels is None and len(turns):
@@ -97,10 +99,12 @@ def classes_of(learner: nn.Module, asked: Sequence[int] | None = None) -> list[i
     known = getattr(learner, "num_classes", 0)
     if asked is None:
         return list(range(known))
+    if not len(asked):
+        raise ValueError("no class is asked for: name some, or leave them out for all to take turns")
     if not known:
         raise ValueError("this model was trained without labels, and has no classes to choose from")
     for label in asked:
-        if not 0 <= label < known:
+        if label not in range(known):
             raise ValueError(f"there is no class {label}: this model knows 0 to {known - 1}")
     return list(asked)
 

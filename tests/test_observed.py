@@ -16,6 +16,7 @@ from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.observed import Observed, complete, stages_to_complete
 from evolvent.particles import Fresh
+from evolvent.pretrained import from_pretrained
 from evolvent.reference import Gaussian
 
 STIFFNESS, SIGMA, SEEN = 2.0, 0.5, 1.5
@@ -136,3 +137,30 @@ def test_pictures_without_labels_ask_for_a_class_of_a_model_that_knows_some(tmp_
     assert main(words) == 2
     assert "give --label 3, or several in turns" in capsys.readouterr().err
     assert main([*words, "--label", "3,8"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "labels", "told"),
+    [
+        (torch.zeros(3, 1), None, "floats of shape .rows, 2."),
+        (torch.zeros(0, 2), None, "of shape .0, 2."),
+        (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64), "trained without labels"),
+    ],
+)
+def test_rows_that_are_no_points_of_the_model_are_refused(seen, labels, told):
+    with pytest.raises(ValueError, match=told):
+        complete(in_points(), seen, torch.ones(2), labels=labels)
+
+
+def test_a_model_of_classes_wants_a_label_a_row():
+    with pytest.raises(ValueError, match="a label for each of 2 rows is wanted, and there are none"):
+        complete(from_pretrained("digits").learner, torch.zeros(2, 1, 32, 32), torch.ones(1))
+
+
+def test_inference_mode_changes_nothing():
+    seen, mask = torch.randn(2, 2), torch.tensor([1.0, 0.0])
+    with torch.inference_mode():
+        inferred = complete(in_points(), seen, mask, batch_size=2)
+        born = from_pretrained("digits").learner
+    assert torch.equal(inferred, complete(in_points(), seen, mask, batch_size=2))
+    assert not any(tensor.is_inference() for tensor in born.parameters())

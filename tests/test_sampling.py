@@ -16,7 +16,7 @@ from evolvent.learners.ggcn import GGCN
 from evolvent.particles import Fresh
 from evolvent.pretrained import Saved
 from evolvent.reference import Gaussian
-from evolvent.sampling import choose_stages, draw, num_at_once
+from evolvent.sampling import choose_stages, classes_of, draw, num_at_once
 from evolvent.training.trainer import Experiment, Schedule
 
 HIDDEN, IMAGE = Langevin(0.05, 50, final_step_size=0.01), MALA(0.1, 5)
@@ -235,3 +235,20 @@ def test_a_beta_is_refused_where_nothing_evolves_in_hidden_space():
             refused()
     with pytest.raises(ValueError, match="GCN has no number beta"):
         Sampling(beta=2.0).weighed(learner())
+
+
+def test_dropout_takes_no_part_in_drawing_and_modes_are_left_as_they_were():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 16), nn.Dropout(0.5), nn.SiLU(), nn.Linear(16, 1), nn.Flatten(0))
+    energy = Energy(net, Gaussian((2,)))
+    learner = GCN(energy, Fresh(energy.reference), Langevin(0.1, 3))
+    net[3].eval()
+    assert torch.equal(draw(learner, 4), draw(learner, 4))
+    assert [layer.training for layer in net] == [True, True, True, False, True]
+
+
+def test_no_class_is_not_every_class():
+    knows = nn.Module()
+    knows.num_classes = 3
+    with pytest.raises(ValueError, match="no class is asked for"):
+        classes_of(knows, [])

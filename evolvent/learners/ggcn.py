@@ -7,7 +7,8 @@
     x ← evolve(x⁰; Φ)                    evolution in image space, if asked for                [derived]
 
 It is GCN with another birthplace and one more loss, the mapping's (`learners.amortized`). Both nets learn from the
-same particles in the same step.
+same particles in the same step. Evolution in image space is a refinement, of as many steps at sampling as in training:
+its energy, which has no log q_φ, draws a long chain away from the births.
 """
 
 import math

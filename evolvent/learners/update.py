@@ -78,10 +78,11 @@ def require_stages(asked: Iterable[str], offered: Iterable[str]) -> None:
 
 @contextmanager
 def evaluating(net: nn.Module) -> Iterator[None]:
-    """Run `net` on its running statistics, so that no point of a batch sees another."""
-    was_training = net.training
+    """Run `net` on its running statistics and without dropout, so that no point of a batch sees another."""
+    trained = [module for module in net.modules() if module.training]
     net.eval()
     try:
         yield
     finally:
-        net.train(was_training)
+        for module in trained:
+            module.training = True
