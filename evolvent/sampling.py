@@ -71,6 +71,25 @@ def draw_chunk(
         return learner.sample(batch_size, noise, chosen, *([] if labels is None else [labels])).cpu()
 
 
+def moments(stages: Mapping[str, Dynamics], num: int) -> list[dict[str, Dynamics]]:
+    """The stages as far as they have come at `num` moments from birth to the end, evenly over their steps.
+
+    As the noise of a point is one stream, what is drawn by each is what the last one passes through.
+    """
+    if num < 2:
+        raise ValueError(f"an evolution has its birth and its end, at least 2 moments, not {num}")
+    total = sum(stage.num_steps for stage in stages.values())
+    found = []
+    for moment in range(num):
+        left, come = round(moment * total / (num - 1)), {}
+        for name, stage in stages.items():
+            if taken := min(left, stage.num_steps):
+                come[name] = replace(stage, num_steps=taken, final_step_size=stage.step_sizes()[taken - 1])
+            left -= taken
+        found.append(come)
+    return found
+
+
 def needed(learner: nn.Module) -> dict[str, Tensor]:
     """What drawing takes of a learner's state: all but the buffers that its modules name in `of_training`."""
     kept = {

@@ -28,7 +28,7 @@ LAYERS = [
     {"pretrained"},
     {"processes.joining", "cli.terminal", "cli.options", "cli.drawing", "cli.given",
      "cli.seeing", "cli.remembering", "cli.writing", "cli.data"},
-    {"cli.evaluate", "cli.report", "cli.complete"},
+    {"cli.evaluate", "cli.report", "cli.complete", "cli.evolve"},
     {"cli.commands", "cli.train"},
     {"cli.main", "processes.early"},
     {"__main__"},

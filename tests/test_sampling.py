@@ -16,7 +16,7 @@ from evolvent.learners.ggcn import GGCN
 from evolvent.particles import Fresh
 from evolvent.pretrained import Saved
 from evolvent.reference import Gaussian
-from evolvent.sampling import choose_stages, classes_of, draw, num_at_once
+from evolvent.sampling import choose_stages, classes_of, draw, moments, num_at_once
 from evolvent.training.trainer import Experiment, Schedule
 
 HIDDEN, IMAGE = Langevin(0.05, 50, final_step_size=0.01), MALA(0.1, 5)
@@ -252,3 +252,22 @@ def test_no_class_is_not_every_class():
     knows.num_classes = 3
     with pytest.raises(ValueError, match="no class is asked for"):
         classes_of(knows, [])
+
+
+def test_the_moments_of_an_evolution_are_what_the_whole_chain_passes_through():
+    """Every step size is that of the whole chain, and the last moment is the sample."""
+    chain = Langevin(0.1, 7, final_step_size=0.01)
+    found = moments({"selection": Independent(num_steps=3), "hidden": chain}, 11)
+    assert found[0] == {} and list(found[3]) == ["selection"]
+    assert [sum(stage.num_steps for stage in come.values()) for come in found] == list(range(11))
+    for k, come in enumerate(found[4:], start=1):
+        assert come["hidden"].step_sizes() == pytest.approx(chain.step_sizes()[:k], rel=1e-12)
+    stages = {"image": chain}
+    born, *_, end = (draw(learner(), 3, stages=come) for come in moments(stages, 8))
+    assert torch.equal(born, draw(learner(), 3, stages={}))
+    assert torch.allclose(end, draw(learner(), 3, stages=stages), rtol=0, atol=1e-6)
+
+
+def test_an_evolution_has_two_moments_at_least():
+    with pytest.raises(ValueError, match="at least 2 moments, not 1"):
+        moments({}, 1)

@@ -1,4 +1,4 @@
-"""The commands beside train: sample, recipes and export; evaluate, report and data have files of their own.
+"""The commands beside train: sample, recipes and export; the others have files of their own.
 
 Each is a function whose docstring is its help and whose typed keywords are its options; those of a dataclass
 among them, such as `Sampling`, are options too. To add a command, write such a function and add it to `COMMANDS`.
@@ -13,6 +13,7 @@ from evolvent.cli.complete import complete
 from evolvent.cli.data import data
 from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
 from evolvent.cli.evaluate import evaluate
+from evolvent.cli.evolve import evolve
 from evolvent.cli.report import report
 from evolvent.cli.terminal import open_console, table
 from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz, write_picture
@@ -100,6 +101,7 @@ def export(source: str, *, out: str, half: bool = True) -> None:
 
 COMMANDS = {
     "sample": sample,
+    "evolve": evolve,
     "complete": complete,
     "evaluate": evaluate,
     "report": report,
