@@ -152,6 +152,19 @@ def test_data_in_one_part_are_cut_in_half_and_say_so(place, capsys):
     assert "memorisation-ratio" not in shown and rows(shown)["frechet"][2] == "35"
 
 
+def test_data_that_are_a_test_part_alone_are_data_in_one_part(place, tmp_path, capsys):
+    np.savez(tmp_path / "held.npz", test_x=arrays(70, seed=1))
+    scores = []
+    for data in (f"{place}/one.npz", f"{tmp_path}/held.npz"):
+        line = ["evaluate", f"{place}/samples.npz", "--against", data, "--cache", "none"]
+        assert main([*line, "--measures", "mmd"]) == 0
+        shown = capsys.readouterr().out
+        scores.append(rows(shown)["mmd"])
+    assert scores[0] == scores[1], "the same images, cut in the same halves"
+    assert "held.npz has no train part: a random 35 of its 70 images judge" in shown
+    assert main(["evaluate", data, *line[2:], "--measures", "mmd"]) == 0, "and are samples too"
+
+
 def test_the_training_part_can_judge_too(place, capsys):
     assert main(words(place, "samples.npz", "--split", "train")) == 0
     shown = rows(capsys.readouterr().out)

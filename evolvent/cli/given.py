@@ -54,7 +54,11 @@ def holds_run(path: Path) -> bool:
 def read_samples(source: str, num: int | None) -> Pixels:
     """The images of a folder, a ZIP, an .npz or an .npy at the one size that they have; `num` random ones of them."""
     path = Path(source)
-    pixels = from_file(path).pixels if path.suffix in ARRAYS else _pixels(load(source, _side(path)))
+    part = _main_part(source)
+    if path.suffix in ARRAYS:
+        pixels = from_file(path, split=part).pixels
+    else:
+        pixels = _pixels(load(source, _side(path), split=part))
     if num is None:
         return pixels
     if not 1 <= num <= len(pixels):
@@ -82,11 +86,17 @@ def given_by(against: str | None, split: str | None, shape: tuple[int, ...]) -> 
         raise ValueError(f"--against takes data of images, and the samples are points of shape {list(shape)}")
     if split is not None and split not in OTHER_PART:
         raise ValueError(f"the part that judges is test or train, not {split}")
-    if split is None and "test" not in splits_of(against):
+    if split is None and not {"train", "test"} <= {*splits_of(against)}:
         return _halves(against, shape)
     split = split or "test"
     pixels = (_part(against, part, shape) for part in (split, OTHER_PART[split]))
     return Given(*pixels, split == "test", f"{against}, {split}")
+
+
+def _main_part(source: str) -> str:
+    """The part to take where none is asked for: train, or the first of those that there are."""
+    parts = splits_of(source)
+    return "train" if "train" in parts else parts[0]
 
 
 def _part(against: str, split: str, shape: tuple[int, ...]) -> Pixels:
@@ -106,9 +116,11 @@ def _part(against: str, split: str, shape: tuple[int, ...]) -> Pixels:
 
 def _halves(against: str, shape: tuple[int, ...]) -> Given:
     """Of data in one part: a random half judges, the other gives the floor."""
-    pixels = shuffled(_part(against, "train", shape))
+    part = _main_part(against)
+    pixels = shuffled(_part(against, part, shape))
     half = len(pixels) // 2
-    note = f"{against} has no test part: a random {half} of its {len(pixels)} images judge, the others give the floor"
+    lacks = f"{against} has no {OTHER_PART.get(part, 'train')} part"
+    note = f"{lacks}: a random {half} of its {len(pixels)} images judge, the others give the floor"
     return Given(pixels[:half], pixels[half:], False, f"half of {against}", note=note)
 
 
