@@ -48,6 +48,17 @@ def images(judged: bool = True) -> Experiment:
     return experiment((1, 8, 8), Images(pixels), judge_images if judged else None)
 
 
+class Blots(nn.Module):
+    event_shape = (1, 8, 8)
+
+    def draw(self, num):
+        return torch.rand(num, 1, 8, 8) * 2 - 1
+
+
+def blots() -> Experiment:
+    return experiment((1, 8, 8), Blots(), judge_images)
+
+
 def points() -> Experiment:
     return experiment((2,), Ring(), judge_points)
 
@@ -87,7 +98,7 @@ def place(tmp_path_factory):
     (folder / "mixed").mkdir()
     for size in (8, 9):
         Image.fromarray(arrays(1, size=size)[0, ..., 0]).save(folder / "mixed" / f"{size}.png")
-    for name in ("images", "points", "codes"):
+    for name in ("images", "blots", "points", "codes"):
         assert main(["train", f"{folder}/recipe.py:{name}", "--out", f"{folder}/{name}"]) == 0
     return folder
 
@@ -231,6 +242,23 @@ def test_the_training_parts_scores_are_kept_apart_from_the_test_parts(place):
     assert tested["against"] == default["against"] == f"{place}/data.npz"
 
 
+def test_two_draws_of_one_law_differ_and_have_nothing_to_memorise(place, capsys):
+    line = [
+        "evaluate",
+        f"{place}/blots",
+        "--num",
+        "20",
+        "--cache",
+        "none",
+        "--detector",
+        f"{place}/mine.py:corners",
+    ]
+    assert main(line) == 0
+    shown = rows(capsys.readouterr().out)
+    assert float(shown["frechet"][-1]) > 1, "a floor of two sets, not of one with itself"
+    assert "memorisation-ratio" not in shown
+
+
 def test_points_are_judged_by_measures_of_points(place, capsys):
     assert (
         main(["evaluate", f"{place}/points", "--num", "20", "--measures", "wasserstein,log-density,kl"]) == 0
@@ -296,6 +324,7 @@ MISTAKES = {
     "{p}/images --split train": "--split is the part of the data that --against names",
     "{p}/points --against {p}/data.npz": "the samples are points",
     "{p}/points --detector efflite0-32": "points are judged as they are",
+    "{p}/blots --measures memorisation": "these data are drawn anew each time: give data with",
     "{p}/points --measures frechet": 'no measure "frechet" here: there are sliced',
 }
 

@@ -171,9 +171,10 @@ def _scores(case: Case, sight: Sight) -> list[Score]:
         return judge(samples, reference, others, device=sight.device)
     measures = sight.measures or [name for name in IMAGE_MEASURES if learned or name != OF_MEMORY]
     if OF_MEMORY in measures and not learned:
+        anew = "these data are drawn anew each time: " if case.given.own else ""
         raise ValueError(
-            f"{OF_MEMORY} compares what was learned from with what was held out: give data with a train and a test"
-            " part and leave --split out"
+            f"{OF_MEMORY} compares what was learned from with what was held out: {anew}give data with a train and a"
+            " test part by --against and leave --split out"
         )
     return judge_images(
         samples, reference, others, detector=sight.detector, device=sight.device, measures=measures,
