@@ -17,7 +17,7 @@ from evolvent.data.readers import from_file, load, splits_of
 from evolvent.metrics.scores import shuffled
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
-from evolvent.shapes import Pixels
+from evolvent.shapes import Pixels, shows
 from evolvent.storage.runs import MODEL
 
 ARRAYS = (".npz", ".npy")
@@ -84,7 +84,7 @@ def given_by(against: str | None, split: str | None, shape: tuple[int, ...]) -> 
     """The data that `against` names, for samples of `shape`; ValueError where they cannot be compared."""
     if against is None:
         raise ValueError("images know no data: say by --against what to hold them to")
-    if len(shape) != 3:
+    if not shows(shape):
         raise ValueError(f"--against takes data of images, and the samples are points of shape {list(shape)}")
     if split is not None and split not in OTHER_PART:
         raise ValueError(f"the part that judges is test or train, not {split}")
