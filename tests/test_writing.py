@@ -142,6 +142,13 @@ def latents(tmp_path_factory):
     return folder / "run"
 
 
+def test_a_run_of_points_without_a_picture_names_none(latents, tmp_path, capsys):
+    again = ["train", f"{latents.parent}/own.py:latents", "--out", f"{tmp_path}/run"]
+    assert main(again) == 0
+    shown = capsys.readouterr().out
+    assert "samples.png" not in shown and "--seed 1 --out more.npz" in shown
+
+
 def test_points_of_other_channels_than_a_picture_are_written_as_they_are(latents, tmp_path, capsys):
     assert (
         main(["sample", str(latents), "--num", "8", "--batch-size", "8", "--out", f"{tmp_path}/x.npz"]) == 0
