@@ -17,6 +17,7 @@ from evolvent.data.readers import from_file, load, splits_of
 from evolvent.metrics.scores import shuffled
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
+from evolvent.sampling import classes_of
 from evolvent.shapes import Pixels, shows
 from evolvent.storage.runs import MODEL
 
@@ -36,7 +37,7 @@ class Given(NamedTuple):
     own: bool = False
     """Of the recipe itself."""
     note: str = ""
-    """What a person should know about how they were cut."""
+    """What a person should know about how they were cut, or of what kinds they are."""
 
 
 def is_trained(source: str) -> bool:
@@ -77,7 +78,22 @@ def own_data(saved: Saved, num: int) -> Given:
     data = saved.experiment.data()
     # Drawn under two seeds: one law may be both, and two equal sets of draws would be their own floor.
     pixels = _pixels(held_out, num), _pixels(data, num, seed=1)
-    return Given(*pixels, _holds_images(data), "its held-out data", own=True)
+    note = uneven(getattr(held_out, "labels", None), len(classes_of(saved.learner)))
+    return Given(*pixels, _holds_images(data), "its held-out data", own=True, note=note)
+
+
+def uneven(labels: Tensor | None, num_classes: int) -> str:
+    """A sentence where a class has not half, or more than one and a half, of the equal share that is drawn of it."""
+    if labels is None or not num_classes or not set(labels.tolist()) <= set(range(num_classes)):
+        return ""
+    counts = labels.bincount(minlength=num_classes)
+    least, most, equal = int(counts.argmin()), int(counts.argmax()), len(labels) / num_classes
+    if counts[least] >= equal / 2 and counts[most] <= 1.5 * equal:
+        return ""
+    return (
+        f"classes are drawn in equal numbers, and the held-out data have {counts[most]} images of class {most} and"
+        f" {counts[least]} of class {least}: every distance holds that against the samples"
+    )
 
 
 def given_by(against: str | None, split: str | None, shape: tuple[int, ...]) -> Given:
