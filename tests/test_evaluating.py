@@ -318,9 +318,11 @@ MISTAKES = {
     "{p}/samples.npz --against {p}/nowhere": "nowhere",
     "{p}/samples.npz --against {p}/one.npz --measures memorisation": "give data with a train and a test part",
     "{p}/large.npz --against {p}/data.npz": "16 × 16 px with 1 channels and the images of",
-    "{p}/colour.npz --against {p}/data.npz": "8 × 8 px with 3 channels and the images of",
     "{p}/floats.npz --against {p}/data.npz": "convert 0..1 by",
-    "{p}/mixed --against {p}/data.npz": "holds pictures of 8 × 8 px, 9 × 9 px",
+    "{p}/colour.npz --against {p}/data.npz": "with 1: write the grey ones as RGB by `evolvent data {p}/data.npz",
+    "{p}/samples.npz --against {p}/colour.npz": "evolvent data SAMPLES --size 8 --channels 3 --out x.npz`",
+    "{p}/pictures/00.png --against {p}/data.npz": "00.png is neither a model nor a set of images: put pictures in",
+    "{p}/mixed --against {p}/data.npz": "which `evolvent data {p}/mixed --size 8 --out x.npz` brings them to",
     "{p}/images --split train": "--split is the part of the data that --against names",
     "{p}/points --against {p}/data.npz": "the samples are points",
     "{p}/points --detector efflite0-32": "points are judged as they are",
@@ -332,4 +334,4 @@ MISTAKES = {
 @pytest.mark.parametrize("line", MISTAKES)
 def test_every_mistake_is_one_sentence(place, capsys, line):
     words = ["evaluate", *line.format(p=place).split(), "--cache", "none"]
-    refused(words, MISTAKES[line], capsys, watched=place)
+    refused(words, MISTAKES[line].format(p=place), capsys, watched=place)

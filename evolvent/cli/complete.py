@@ -105,6 +105,8 @@ def _images(saved: Saved, data: str | None) -> Images:
     else:
         split = "test" if "test" in splits_of(data) else "train"
         images = load(data, side, split=split, channels=channels)
+    if not hasattr(images, "some"):
+        raise ValueError("the recipe's data are drawn anew each time: give images to complete by --data")
     if not isinstance(images, Images):
         raise ValueError("these images stream from a file: give a part of them that fits memory by --data")
     if images.event_shape != saved.event_shape:

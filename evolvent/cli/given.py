@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from evolvent.cli.drawing import as_seen
-from evolvent.data.folders import sizes_in
+from evolvent.data.folders import PICTURE_SUFFIXES, sizes_in
 from evolvent.data.images import Images
 from evolvent.data.readers import from_file, load, splits_of
 from evolvent.metrics.scores import shuffled
@@ -22,6 +22,7 @@ from evolvent.shapes import Pixels, shows
 from evolvent.storage.runs import MODEL
 
 ARRAYS = (".npz", ".npy")
+PACKED = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z")
 OTHER_PART = {"test": "train", "train": "test"}
 MOST_OF_STREAM = 50_000
 """Images that are taken of a source too large to hold."""
@@ -43,6 +44,10 @@ class Given(NamedTuple):
 def is_trained(source: str) -> bool:
     """Whether `source` is a run or a model, and not images."""
     path = Path(source)
+    if path.is_file() and path.suffix.lower() in (*PICTURE_SUFFIXES, *PACKED):
+        raise ValueError(
+            f"{source} is neither a model nor a set of images: put pictures in a folder or a ZIP, or arrays in an .npz"
+        )
     images = path.suffix in (*ARRAYS, ".zip") or (path.is_dir() and not holds_run(path))
     return not images
 
@@ -125,9 +130,14 @@ def _part(against: str, split: str, shape: tuple[int, ...]) -> Pixels:
     else:
         pixels = _pixels(load(against, max(height, width), split=split, channels=channels))
     if tuple(pixels.shape[1:]) != shape:
+        grey = against if pixels.shape[1] == 1 else "SAMPLES"
+        to_rgb = (
+            f"write the grey ones as RGB by `evolvent data {grey} --size {width} --channels 3 --out x.npz`"
+        )
+        way = to_rgb if tuple(pixels.shape[2:]) == shape[1:] else "prepare one to the size of the other"
         raise ValueError(
             f"the samples are {width} × {height} px with {channels} channels and the images of {against} "
-            f"{pixels.shape[3]} × {pixels.shape[2]} px with {pixels.shape[1]}: prepare one to the size of the other"
+            f"{pixels.shape[3]} × {pixels.shape[2]} px with {pixels.shape[1]}: {way}"
         )
     return pixels
 
@@ -164,6 +174,7 @@ def _side(path: Path) -> int:
     if len(sizes) > 1 or any(width != height for width, height in sizes):
         named = ", ".join(f"{width} × {height} px" for width, height in sorted(sizes)[:3])
         raise ValueError(
-            f"{path} holds pictures of {named}: samples are judged as they are, square and of one size"
+            f"{path} holds pictures of {named}: samples are judged as they are, square and of one size, which `evolvent"
+            f" data {path} --size {min(map(min, sizes))} --out x.npz` brings them to"
         )
     return min(sizes)[0] if sizes else 1

@@ -213,7 +213,8 @@ def _only_keys(arrays: dict[str, Stored], split: str, path: Path | str) -> tuple
     images = [key for key in arrays if key not in labels]
     if len(images) != 1 or len(labels) > 1:
         raise ValueError(
-            f"which arrays of {path} are images is not clear, it holds {held}; save train_x and train_y"
+            f"which arrays of {path} are images is not clear, it holds {held}; save train_x and train_y, or leave no"
+            " other than one of images and one of labels"
         )
     return images[0], labels[0] if labels else ""
 
