@@ -10,6 +10,7 @@ A folder so exported is what `huggingface-cli upload somebody/their-model mine` 
 import json
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,8 @@ def model_file(source: Path | str) -> Path:
     # runs/digits-7 that is not there is a slip of the pen, and no model of an owner called runs.
     if re.fullmatch(r"[\w-]+/[\w.-]+", str(source)) and path.parts[0] != "runs":
         return _from_hub(str(source))
+    if close := get_close_matches(str(source), shipped(), n=1, cutoff=0.8):
+        raise ValueError(f"{source} holds no weights: there is no such file; did you mean {close[0]}?")
     return path
 
 

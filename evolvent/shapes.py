@@ -7,6 +7,8 @@ A labelled point carries its class in one channel more, the last: [batch, C + 1,
 is cut, joined, chosen or handed on, the label goes along, and nothing that passes points on needs to know of it.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -32,6 +34,11 @@ Labels = Int64[Tensor, " num_labels"]
 
 Labelled = Float[Tensor, "batch *event_and_label"]
 """Points that carry their labels. (In a signature two shapes of one name must agree, so here they have two names.)"""
+
+
+def shows(event_shape: Sequence[int]) -> bool:
+    """Whether points of this shape are images [1 or 3, height, width], grey or RGB."""
+    return len(event_shape) == 3 and event_shape[0] in (1, 3)
 
 
 def carry(x: Points, labels: Labels) -> Labelled:

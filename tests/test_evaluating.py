@@ -48,6 +48,17 @@ def images(judged: bool = True) -> Experiment:
     return experiment((1, 8, 8), Images(pixels), judge_images if judged else None)
 
 
+class Blots(nn.Module):
+    event_shape = (1, 8, 8)
+
+    def draw(self, num):
+        return torch.rand(num, 1, 8, 8) * 2 - 1
+
+
+def blots() -> Experiment:
+    return experiment((1, 8, 8), Blots(), judge_images)
+
+
 def points() -> Experiment:
     return experiment((2,), Ring(), judge_points)
 
@@ -87,7 +98,7 @@ def place(tmp_path_factory):
     (folder / "mixed").mkdir()
     for size in (8, 9):
         Image.fromarray(arrays(1, size=size)[0, ..., 0]).save(folder / "mixed" / f"{size}.png")
-    for name in ("images", "points", "codes"):
+    for name in ("images", "blots", "points", "codes"):
         assert main(["train", f"{folder}/recipe.py:{name}", "--out", f"{folder}/{name}"]) == 0
     return folder
 
@@ -150,6 +161,19 @@ def test_data_in_one_part_are_cut_in_half_and_say_so(place, capsys):
     shown = capsys.readouterr().out
     assert "a random 35 of its 70 images judge" in shown
     assert "memorisation-ratio" not in shown and rows(shown)["frechet"][2] == "35"
+
+
+def test_data_that_are_a_test_part_alone_are_data_in_one_part(place, tmp_path, capsys):
+    np.savez(tmp_path / "held.npz", test_x=arrays(70, seed=1))
+    scores = []
+    for data in (f"{place}/one.npz", f"{tmp_path}/held.npz"):
+        line = ["evaluate", f"{place}/samples.npz", "--against", data, "--cache", "none"]
+        assert main([*line, "--measures", "mmd"]) == 0
+        shown = capsys.readouterr().out
+        scores.append(rows(shown)["mmd"])
+    assert scores[0] == scores[1], "the same images, cut in the same halves"
+    assert "held.npz has no train part: a random 35 of its 70 images judge" in shown
+    assert main(["evaluate", data, *line[2:], "--measures", "mmd"]) == 0, "and are samples too"
 
 
 def test_the_training_part_can_judge_too(place, capsys):
@@ -218,6 +242,23 @@ def test_the_training_parts_scores_are_kept_apart_from_the_test_parts(place):
     assert tested["against"] == default["against"] == f"{place}/data.npz"
 
 
+def test_two_draws_of_one_law_differ_and_have_nothing_to_memorise(place, capsys):
+    line = [
+        "evaluate",
+        f"{place}/blots",
+        "--num",
+        "20",
+        "--cache",
+        "none",
+        "--detector",
+        f"{place}/mine.py:corners",
+    ]
+    assert main(line) == 0
+    shown = rows(capsys.readouterr().out)
+    assert float(shown["frechet"][-1]) > 1, "a floor of two sets, not of one with itself"
+    assert "memorisation-ratio" not in shown
+
+
 def test_points_are_judged_by_measures_of_points(place, capsys):
     assert (
         main(["evaluate", f"{place}/points", "--num", "20", "--measures", "wasserstein,log-density,kl"]) == 0
@@ -277,12 +318,15 @@ MISTAKES = {
     "{p}/samples.npz --against {p}/nowhere": "nowhere",
     "{p}/samples.npz --against {p}/one.npz --measures memorisation": "give data with a train and a test part",
     "{p}/large.npz --against {p}/data.npz": "16 × 16 px with 1 channels and the images of",
-    "{p}/colour.npz --against {p}/data.npz": "8 × 8 px with 3 channels and the images of",
     "{p}/floats.npz --against {p}/data.npz": "convert 0..1 by",
-    "{p}/mixed --against {p}/data.npz": "holds pictures of 8 × 8 px, 9 × 9 px",
+    "{p}/colour.npz --against {p}/data.npz": "with 1: write the grey ones as RGB by `evolvent data {p}/data.npz",
+    "{p}/samples.npz --against {p}/colour.npz": "evolvent data SAMPLES --size 8 --channels 3 --out x.npz`",
+    "{p}/pictures/00.png --against {p}/data.npz": "00.png is neither a model nor a set of images: put pictures in",
+    "{p}/mixed --against {p}/data.npz": "which `evolvent data {p}/mixed --size 8 --out x.npz` brings them to",
     "{p}/images --split train": "--split is the part of the data that --against names",
     "{p}/points --against {p}/data.npz": "the samples are points",
     "{p}/points --detector efflite0-32": "points are judged as they are",
+    "{p}/blots --measures memorisation": "these data are drawn anew each time: give data with",
     "{p}/points --measures frechet": 'no measure "frechet" here: there are sliced',
 }
 
@@ -290,4 +334,4 @@ MISTAKES = {
 @pytest.mark.parametrize("line", MISTAKES)
 def test_every_mistake_is_one_sentence(place, capsys, line):
     words = ["evaluate", *line.format(p=place).split(), "--cache", "none"]
-    refused(words, MISTAKES[line], capsys, watched=place)
+    refused(words, MISTAKES[line].format(p=place), capsys, watched=place)

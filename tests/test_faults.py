@@ -16,7 +16,10 @@ import pytest
 import torch
 from tiny import Heard, create, same, timeless, trainer
 
+from evolvent.cli.drawing import Sampling
+from evolvent.cli.evaluate import evaluate
 from evolvent.cli.main import main
+from evolvent.cli.report import report
 from evolvent.pretrained import from_pretrained
 from evolvent.storage import files, sealed
 from evolvent.storage.circumstances import SourceChanged
@@ -137,6 +140,26 @@ def test_a_run_in_a_read_only_folder_is_refused_with_the_way_out():
             == f"{place}/run cannot be written (Permission denied)"
         )
         assert _as_nobody(lambda: create(place / "new")).endswith("Permission denied: '" + f"{place}/new'")
+    finally:
+        shutil.rmtree(place)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="becomes another user, as root may"
+)
+def test_a_run_that_cannot_be_written_is_not_judged_in_vain():
+    place = Path(tempfile.mkdtemp())
+    try:
+        with create(place / "run") as run:
+            train(run, trainer())
+        for folder in (place, place / "run"):
+            folder.chmod(0o555)
+        told = _as_nobody(lambda: evaluate(str(place / "run"), sampling=Sampling()))
+        assert told.startswith(
+            f"{place}/run/scores.jsonl cannot be written, and scores of the run are kept there"
+        )
+        told = _as_nobody(lambda: report([str(place / "run")]))
+        assert told == f"{place}/run cannot be written: name the picture of the curves by --out"
     finally:
         shutil.rmtree(place)
 

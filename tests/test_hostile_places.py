@@ -54,7 +54,7 @@ FOR_RUNS = {
     "hidden": "already holds files",
     "old": "is a file",
     "old/x": "old/x",
-    "dangling": "dangling",
+    "dangling": "is a link to nothing: make the folder nowhere, or choose another --out",
     "/dev/null": "is a file",
     "/dev/full": "is a file",
     "pipe": "is a file",

@@ -1,9 +1,12 @@
 """Recipes and detectors of one's own that fail in every way that a file of Python can: the sentence names the line."""
 
+import pickle
 import sys
 
 import pytest
 from hostile import RECIPES, make_run, refused
+
+from evolvent.recipes.find import function_in
 
 HEAD = RECIPES + "\n\n"
 PLANE = "experiment((2,), Ring(), 3, 1e-2, None)"
@@ -167,7 +170,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
-    for name in ("x", "recipe_file_x"):
+    for name in ("x", "recipe_file_x", "beside", "pack", "pack.inner"):
         sys.modules.pop(name, None)
 
 
@@ -207,3 +210,17 @@ def test_a_detector_that_fails(place, run, capsys, content, says):
         "x.py:x",
     ]
     refused(words, says, capsys, watched=run)
+
+
+def test_files_of_two_folders_each_import_their_own_neighbours(place):
+    """A module and a package by the same names; and a neighbour is the same module when its file is imported again."""
+    for folder in ("a", "b"):
+        (place / folder / "pack").mkdir(parents=True)
+        (place / folder / "pack" / "inner.py").write_text(f"WHO = '{folder}'")
+        (place / folder / "beside.py").write_text("from pack.inner import WHO\n\nclass Own:\n    who = WHO")
+        (place / folder / "x.py").write_text("import beside\n\ndef x():\n    return beside.Own()")
+    first, second, again = (function_in(f"{folder}/x.py:x") for folder in ("a", "b", "a"))
+    assert [own().who for own in (first, second, again)] == ["a", "b", "a"]
+    made = again()
+    function_in("a/x.py:x")
+    assert type(pickle.loads(pickle.dumps(made))) is type(made)

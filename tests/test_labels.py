@@ -1,6 +1,7 @@
 """--labels and --label on the command line: classes are learned, kept, drawn and told apart."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hostile import refused
 from PIL import Image
 
+from evolvent.cli.given import uneven
 from evolvent.cli.main import main
 from evolvent.nets.retelling import forgotten, with_classes_of
 from evolvent.pretrained import load_weights
@@ -115,6 +117,21 @@ def test_an_export_remembers_its_classes(run, tmp_path):
 def test_balanced_samples_are_what_is_evaluated(run, capsys):
     assert main(["evaluate", str(run), "--num", "50", "--measures", "energy-distance"]) == 0
     assert "energy-distance" in capsys.readouterr().out
+
+
+def test_equal_turns_against_uneven_classes_are_told(place, capsys):
+    """60 of the 600 images are held out: of class 0 about 48, where 20 are drawn of 60."""
+    with np.load(place / "shades.npz") as archive:
+        rows = np.array([0, 1, 2] * 4 + [0, 3, 6, 9] * 12).repeat(10)
+        np.savez(place / "uneven.npz", train_x=archive["train_x"][rows], train_y=archive["train_y"][rows])
+    assert train(place, "uneven", "--labels", "--num-classes", "3", data="uneven") == 0
+    capsys.readouterr()
+    assert main(["evaluate", str(place / "uneven"), "--num", "9", "--measures", "energy-distance"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert re.search(
+        r"in equal numbers, and the held-out data have [45]\d images of class 0 and \d of class", told
+    )
+    assert uneven(torch.arange(60) % 3, 3) == uneven(None, 3) == uneven(torch.zeros(9).long(), 0) == ""
 
 
 def test_without_labels_samples_have_none(plain, tmp_path):

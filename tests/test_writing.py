@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from forked import FORK, command, needs_fork
-from hostile import make_run
+from hostile import RECIPES, make_run, refused
 from PIL import Image
 from torch import nn
 
@@ -20,7 +20,8 @@ from evolvent.cli.drawing import Sampling, draw_into
 from evolvent.cli.main import main
 from evolvent.cli.writing import check_kind, write_folder, write_npz
 from evolvent.data.toys import Ring
-from evolvent.pretrained import Saved
+from evolvent.pretrained import Saved, from_pretrained
+from evolvent.sampling import draw
 from evolvent.training.trainer import Experiment, Schedule
 
 SIDE = 64
@@ -117,6 +118,50 @@ def _size(path):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("writing"), "images")
+
+
+LATENTS = """
+
+class Latents(nn.Module):
+    event_shape = (4, 8, 8)
+
+    def draw(self, num):
+        return 3 * torch.randn(num, 4, 8, 8)
+
+
+def latents() -> Experiment:
+    return experiment((4, 8, 8), Latents(), 2, 1e-2, None)
+"""
+
+
+@pytest.fixture(scope="module")
+def latents(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("latents")
+    (folder / "own.py").write_text(RECIPES + LATENTS)
+    assert main(["train", f"{folder}/own.py:latents", "--out", f"{folder}/run"]) == 0
+    return folder / "run"
+
+
+def test_a_run_of_points_without_a_picture_names_none(latents, tmp_path, capsys):
+    again = ["train", f"{latents.parent}/own.py:latents", "--out", f"{tmp_path}/run"]
+    assert main(again) == 0
+    shown = capsys.readouterr().out
+    assert "samples.png" not in shown and "--seed 1 --out more.npz" in shown
+
+
+def test_points_of_other_channels_than_a_picture_are_written_as_they_are(latents, tmp_path, capsys):
+    assert (
+        main(["sample", str(latents), "--num", "8", "--batch-size", "8", "--out", f"{tmp_path}/x.npz"]) == 0
+    )
+    drawn = draw(from_pretrained(latents).learner, 8, batch_size=8)
+    with np.load(tmp_path / "x.npz") as file:
+        assert file.files == ["points"] and np.array_equal(file["points"], drawn.numpy())
+    assert drawn.abs().max() > 1
+    for out, says in (
+        ("x.png", "no picture of points of shape [4, 8, 8]"),
+        ("x", "only images go into a folder"),
+    ):
+        refused(["sample", str(latents), "--out", f"{tmp_path}/{out}"], says, capsys, watched=tmp_path)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from evolvent.observed import stages_to_complete
 from evolvent.pretrained import Saved, from_pretrained
 from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of
-from evolvent.shapes import Labels, Pixels
+from evolvent.shapes import Labels, Pixels, shows
 from evolvent.storage.files import check_place, open_whole
 
 Part = Literal["left", "right", "top", "bottom", "middle"]
@@ -80,7 +80,7 @@ def complete(
 
 
 def _asked(saved: Saved, data: str | None, hide: Part, num: int, tries: int, label: str | None) -> Asked:
-    if len(saved.event_shape) != 3:
+    if not shows(saved.event_shape):
         raise ValueError(
             f"only images are completed, and this model draws points of {list(saved.event_shape)}"
         )
@@ -105,6 +105,8 @@ def _images(saved: Saved, data: str | None) -> Images:
     else:
         split = "test" if "test" in splits_of(data) else "train"
         images = load(data, side, split=split, channels=channels)
+    if not hasattr(images, "some"):
+        raise ValueError("the recipe's data are drawn anew each time: give images to complete by --data")
     if not isinstance(images, Images):
         raise ValueError("these images stream from a file: give a part of them that fits memory by --data")
     if images.event_shape != saved.event_shape:

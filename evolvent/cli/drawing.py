@@ -21,7 +21,7 @@ from evolvent.processes.joining import take_gpu
 from evolvent.processes.leading import Ask, led
 from evolvent.processes.ranks import ALONE, Ranks
 from evolvent.sampling import check_counts, choose_stages, draw_chunk, num_at_once
-from evolvent.shapes import Pixels, Points
+from evolvent.shapes import Pixels, Points, shows
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -170,7 +170,7 @@ def check_fits(num: int, num_bytes: int, room: int, whose: str) -> None:
 
 def bytes_of(shape: tuple[int, ...]) -> int:
     """Of one sample as it is handed out: images as uint8, which is a quarter of the memory."""
-    return math.prod(shape) * (1 if len(shape) == 3 else 4)
+    return math.prod(shape) * (1 if shows(shape) else 4)
 
 
 def memory() -> int:
@@ -179,8 +179,8 @@ def memory() -> int:
 
 
 def as_seen(points: Points) -> Tensor:
-    """Images as pixels, other points as they are. ValueError when some are not finite."""
-    if points.dim() == 4:
+    """Images as pixels; other points, those of other channels among them, as they are. ValueError when not finite."""
+    if shows(points.shape[1:]):
         return to_pixels(points)
     if num_lost := int((~points.isfinite()).flatten(1).any(1).sum()):
         raise ValueError(f"{num_lost} of {len(points)} samples are not finite: try a smaller step size")

@@ -6,6 +6,7 @@ floor       other real images of those data in the samples' place
 """
 
 import inspect
+import os
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -39,7 +40,7 @@ from evolvent.processes.ranks import here
 from evolvent.recipes.find import function_in, short_name
 from evolvent.storage.circumstances import now
 from evolvent.storage.files import check_place
-from evolvent.storage.runs import append_line
+from evolvent.storage.runs import MODEL, append_line
 
 NUM_SAMPLES = 1000
 """Of a run, unless another number is asked for."""
@@ -94,6 +95,8 @@ def evaluate(
     """
     if out is not None:
         _check_picture(Path(out), overwrite=overwrite)
+    if kept := is_trained(source) and Path(source).is_dir():
+        _check_kept(Path(source))
     sight = _sight(measures, detector, cache=cache, device=device)
     if is_trained(source):
         saved = from_pretrained(source, device=sight.device)
@@ -105,10 +108,10 @@ def evaluate(
 
     def conclude() -> None:
         scores = _scores(case, sight)
-        if case.saved and Path(source).is_dir():
+        _print(scores, case, source, sampling)
+        if kept:
             part = f"{against}, train" if split == "train" else against
             _keep(scores, Path(source), case.saved, sampling, against=part)
-        _print(scores, case, source, sampling)
         if out is not None:
             pictures.save_image(_neighbours(case, sight), out)
             print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
@@ -171,9 +174,10 @@ def _scores(case: Case, sight: Sight) -> list[Score]:
         return judge(samples, reference, others, device=sight.device)
     measures = sight.measures or [name for name in IMAGE_MEASURES if learned or name != OF_MEMORY]
     if OF_MEMORY in measures and not learned:
+        anew = "these data are drawn anew each time: " if case.given.own else ""
         raise ValueError(
-            f"{OF_MEMORY} compares what was learned from with what was held out: give data with a train and a test"
-            " part and leave --split out"
+            f"{OF_MEMORY} compares what was learned from with what was held out: {anew}give data with a train and a"
+            " test part by --against and leave --split out"
         )
     return judge_images(
         samples, reference, others, detector=sight.detector, device=sight.device, measures=measures,
@@ -212,6 +216,16 @@ def find_detector(name: str) -> tuple[nn.Module, bytes]:
     if not isinstance(getattr(module, "name", None), str):
         raise ValueError(f"the module of {name} needs a name to be a detector: scores are printed with it")
     return module, Path(name.rpartition(":")[0]).read_bytes()
+
+
+def _check_kept(run: Path) -> None:
+    """Refuse a run that no score can be added to."""
+    file = run / "scores.jsonl"
+    if not os.access(file if file.exists() else run, os.W_OK):
+        raise ValueError(
+            f"{file} cannot be written, and scores of the run are kept there: evaluate {run / MODEL}, of which they are"
+            " printed alone"
+        )
 
 
 def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, against: str | None) -> None:

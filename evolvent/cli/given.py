@@ -11,16 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from evolvent.cli.drawing import as_seen
-from evolvent.data.folders import sizes_in
+from evolvent.data.folders import PICTURE_SUFFIXES, sizes_in
 from evolvent.data.images import Images
 from evolvent.data.readers import from_file, load, splits_of
 from evolvent.metrics.scores import shuffled
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
-from evolvent.shapes import Pixels
+from evolvent.sampling import classes_of
+from evolvent.shapes import Pixels, shows
 from evolvent.storage.runs import MODEL
 
 ARRAYS = (".npz", ".npy")
+PACKED = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z")
 OTHER_PART = {"test": "train", "train": "test"}
 MOST_OF_STREAM = 50_000
 """Images that are taken of a source too large to hold."""
@@ -36,12 +38,16 @@ class Given(NamedTuple):
     own: bool = False
     """Of the recipe itself."""
     note: str = ""
-    """What a person should know about how they were cut."""
+    """What a person should know about how they were cut, or of what kinds they are."""
 
 
 def is_trained(source: str) -> bool:
     """Whether `source` is a run or a model, and not images."""
     path = Path(source)
+    if path.is_file() and path.suffix.lower() in (*PICTURE_SUFFIXES, *PACKED):
+        raise ValueError(
+            f"{source} is neither a model nor a set of images: put pictures in a folder or a ZIP, or arrays in an .npz"
+        )
     images = path.suffix in (*ARRAYS, ".zip") or (path.is_dir() and not holds_run(path))
     return not images
 
@@ -54,7 +60,11 @@ def holds_run(path: Path) -> bool:
 def read_samples(source: str, num: int | None) -> Pixels:
     """The images of a folder, a ZIP, an .npz or an .npy at the one size that they have; `num` random ones of them."""
     path = Path(source)
-    pixels = from_file(path).pixels if path.suffix in ARRAYS else _pixels(load(source, _side(path)))
+    part = _main_part(source)
+    if path.suffix in ARRAYS:
+        pixels = from_file(path, split=part).pixels
+    else:
+        pixels = _pixels(load(source, _side(path), split=part))
     if num is None:
         return pixels
     if not 1 <= num <= len(pixels):
@@ -70,23 +80,46 @@ def own_data(saved: Saved, num: int) -> Given:
     held_out = saved.experiment.held_out()
     if hasattr(held_out, "log_density"):
         return Given(held_out, None, True, "the exact law", own=True)
-    pixels = [_pixels(source, num) for source in (held_out, saved.experiment.data())]
-    return Given(*pixels, True, "its held-out data", own=True)
+    data = saved.experiment.data()
+    # Drawn under two seeds: one law may be both, and two equal sets of draws would be their own floor.
+    pixels = _pixels(held_out, num), _pixels(data, num, seed=1)
+    note = uneven(getattr(held_out, "labels", None), len(classes_of(saved.learner)))
+    return Given(*pixels, _holds_images(data), "its held-out data", own=True, note=note)
+
+
+def uneven(labels: Tensor | None, num_classes: int) -> str:
+    """A sentence where a class has not half, or more than one and a half, of the equal share that is drawn of it."""
+    if labels is None or not num_classes or not set(labels.tolist()) <= set(range(num_classes)):
+        return ""
+    counts = labels.bincount(minlength=num_classes)
+    least, most, equal = int(counts.argmin()), int(counts.argmax()), len(labels) / num_classes
+    if counts[least] >= equal / 2 and counts[most] <= 1.5 * equal:
+        return ""
+    return (
+        f"classes are drawn in equal numbers, and the held-out data have {counts[most]} images of class {most} and"
+        f" {counts[least]} of class {least}: every distance holds that against the samples"
+    )
 
 
 def given_by(against: str | None, split: str | None, shape: tuple[int, ...]) -> Given:
     """The data that `against` names, for samples of `shape`; ValueError where they cannot be compared."""
     if against is None:
         raise ValueError("images know no data: say by --against what to hold them to")
-    if len(shape) != 3:
+    if not shows(shape):
         raise ValueError(f"--against takes data of images, and the samples are points of shape {list(shape)}")
     if split is not None and split not in OTHER_PART:
         raise ValueError(f"the part that judges is test or train, not {split}")
-    if split is None and "test" not in splits_of(against):
+    if split is None and not {"train", "test"} <= {*splits_of(against)}:
         return _halves(against, shape)
     split = split or "test"
     pixels = (_part(against, part, shape) for part in (split, OTHER_PART[split]))
     return Given(*pixels, split == "test", f"{against}, {split}")
+
+
+def _main_part(source: str) -> str:
+    """The part to take where none is asked for: train, or the first of those that there are."""
+    parts = splits_of(source)
+    return "train" if "train" in parts else parts[0]
 
 
 def _part(against: str, split: str, shape: tuple[int, ...]) -> Pixels:
@@ -97,30 +130,42 @@ def _part(against: str, split: str, shape: tuple[int, ...]) -> Pixels:
     else:
         pixels = _pixels(load(against, max(height, width), split=split, channels=channels))
     if tuple(pixels.shape[1:]) != shape:
+        grey = against if pixels.shape[1] == 1 else "SAMPLES"
+        to_rgb = (
+            f"write the grey ones as RGB by `evolvent data {grey} --size {width} --channels 3 --out x.npz`"
+        )
+        way = to_rgb if tuple(pixels.shape[2:]) == shape[1:] else "prepare one to the size of the other"
         raise ValueError(
             f"the samples are {width} × {height} px with {channels} channels and the images of {against} "
-            f"{pixels.shape[3]} × {pixels.shape[2]} px with {pixels.shape[1]}: prepare one to the size of the other"
+            f"{pixels.shape[3]} × {pixels.shape[2]} px with {pixels.shape[1]}: {way}"
         )
     return pixels
 
 
 def _halves(against: str, shape: tuple[int, ...]) -> Given:
     """Of data in one part: a random half judges, the other gives the floor."""
-    pixels = shuffled(_part(against, "train", shape))
+    part = _main_part(against)
+    pixels = shuffled(_part(against, part, shape))
     half = len(pixels) // 2
-    note = f"{against} has no test part: a random {half} of its {len(pixels)} images judge, the others give the floor"
+    lacks = f"{against} has no {OTHER_PART.get(part, 'train')} part"
+    note = f"{lacks}: a random {half} of its {len(pixels)} images judge, the others give the floor"
     return Given(pixels[:half], pixels[half:], False, f"half of {against}", note=note)
 
 
-def _pixels(source: nn.Module, num: int = MOST_OF_STREAM) -> Tensor:
+def _pixels(source: nn.Module, num: int = MOST_OF_STREAM, *, seed: int = 0) -> Tensor:
     """All the images of a source that holds them, or `some` of one that streams; else `num` draws, always the same."""
     if isinstance(source, Images):
         return source.pixels
-    if hasattr(source, "some"):
+    if _holds_images(source):
         return source.some(MOST_OF_STREAM)
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return as_seen(source.draw(num))
+
+
+def _holds_images(source: nn.Module) -> bool:
+    """Whether a model meets the same images again and again, which draws of a law are not."""
+    return hasattr(source, "some")
 
 
 def _side(path: Path) -> int:
@@ -129,6 +174,7 @@ def _side(path: Path) -> int:
     if len(sizes) > 1 or any(width != height for width, height in sizes):
         named = ", ".join(f"{width} × {height} px" for width, height in sorted(sizes)[:3])
         raise ValueError(
-            f"{path} holds pictures of {named}: samples are judged as they are, square and of one size"
+            f"{path} holds pictures of {named}: samples are judged as they are, square and of one size, which `evolvent"
+            f" data {path} --size {min(map(min, sizes))} --out x.npz` brings them to"
         )
     return min(sizes)[0] if sizes else 1

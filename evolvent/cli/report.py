@@ -47,6 +47,8 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
     pasts = {name: past_of(folder) for name, folder in zip(names, folders, strict=True)}
     own = out is None and len(pasts) == 1
     place = folders[0] / PICTURE if own else Path(out or PICTURE)
+    if own and not os.access(folders[0], os.W_OK):
+        raise ValueError(f"{folders[0]} cannot be written: name the picture of the curves by --out")
     check_place(place, overwrite=overwrite or own)
     if place.suffix != ".png":
         raise ValueError(f"the picture of the curves is a .png, not {place}")

@@ -276,6 +276,8 @@ def _print_ending(console: Console, run: Run, trainer: Trainer, ending: Ending) 
         ("vital signs", vital_signs(ending.line) or "-"),
     ]
     console.print(table(f"{name}: finished", ("what", "value"), rows))
-    print(f"samples:  {run.path / 'samples.png'}")
-    print(f"more:     evolvent sample {run.path} --num 64 --seed 1 --out more.png")
+    shown = (run.path / "samples.png").is_file()  # points of most shapes have no picture
+    if shown:
+        print(f"samples:  {run.path / 'samples.png'}")
+    print(f"more:     evolvent sample {run.path} --num 64 --seed 1 --out more.{'png' if shown else 'npz'}")
     print(f"scores:   evolvent evaluate {run.path}")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from evolvent import pictures
 from evolvent.cli.drawing import bytes_of, check_fits
+from evolvent.shapes import shows
 from evolvent.storage.files import folder_whole, open_whole
 
 MOST_POINTS = 1_000_000
@@ -32,7 +33,7 @@ def write_npz(
 ) -> None:
     """images uint8 [N, H, W, C], or points [N, …], of event shape `shape`; labels [N] where classes take turns."""
     name = "points"
-    if len(shape) == 3:
+    if shows(shape):
         name, shape = "images", (*shape[1:], shape[0])
         chunks = (chunk.permute(0, 2, 3, 1) for chunk in chunks)
     with open_whole(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -66,19 +67,19 @@ def write_array(
 
 def check_kind(num: int, shape: tuple[int, ...], path: Path) -> None:
     """Refuse a kind of file that cannot hold `num` points of that shape."""
-    if len(shape) != 3 and path.suffix not in (".png", ".npz"):
+    if not shows(shape) and path.suffix not in (".png", ".npz"):
         raise ValueError("only images go into a folder of PNG files: save points as .npz or .png")
-    if len(shape) != 3 and shape != (2,) and path.suffix == ".png":
+    if not shows(shape) and shape != (2,) and path.suffix == ".png":
         raise ValueError(f"there is no picture of points of shape {list(shape)}: save them as .npz")
     if path.suffix != ".png":
         return
     most = MOST_POINTS
-    if len(shape) == 3:
+    if shows(shape):
         most = Image.MAX_IMAGE_PIXELS // ((shape[1] + pictures.GAP) * (shape[2] + pictures.GAP))
     if num > most:
         raise ValueError(
             f"{num} samples do not fit one picture that can be looked at, which has room for {most}: give --out x.npz"
-            + (" or a folder, --out folder/" if len(shape) == 3 else "")
+            + (" or a folder, --out folder/" if shows(shape) else "")
         )
 
 

@@ -19,6 +19,8 @@ from evolvent.data.album import PIECE_BYTES, Album, Rows, album_of_array, conver
 SPLIT_KEYS = (("{}_x", "{}_y"), ("x_{}", "y_{}"), ("{}_images", "{}_labels"))
 """How .npz files name the images and labels of a split: a set's own labels are looked for first, then the others."""
 
+SPLITS = ("train", "test", "valid")
+
 ONLY = "the array"
 """What the array of an .npy is called."""
 
@@ -75,7 +77,8 @@ def file_album(
     """The images in an .npy or .npz.
 
     An .npz holds either splits (train_x, x_train or train_images, labels in train_y, y_train or train_labels;
-    the same for test), of which `split` picks one, or a single array of images and at most one of labels.
+    the same for test), of which `split` picks one, or a single array of images and at most one of labels, which
+    is the training set unless its name is of another split.
     """
     arrays = stored_arrays(Path(path))
     images_key, labels_key = _split_keys(arrays, split) or _only_keys(arrays, split, path)
@@ -119,7 +122,7 @@ def array_album(
 def splits_of_file(path: Path) -> list[str]:
     """The splits that an .npz names; none where it holds one set or is an .npy."""
     arrays = stored_arrays(path)
-    return [split for split in ("train", "test", "valid") if _split_keys(arrays, split)]
+    return [split for split in SPLITS if _split_keys(arrays, split)]
 
 
 def stored_arrays(path: Path) -> dict[str, Stored]:
@@ -201,11 +204,17 @@ def _only_keys(arrays: dict[str, Stored], split: str, path: Path | str) -> tuple
     held = ", ".join(arrays) or "nothing"
     if split != "train":
         raise ValueError(f"{path} has no {split!r} images, it holds {held}; cut some off with .split")
+    if any(_split_keys(arrays, other) for other in SPLITS):
+        raise ValueError(
+            f"{path} has no 'train' images, it holds {held}; save what shall be learned from as train_x, or ask for"
+            " the part that there is"
+        )
     labels = [key for key, array in arrays.items() if len(array.shape) == 1]
     images = [key for key in arrays if key not in labels]
     if len(images) != 1 or len(labels) > 1:
         raise ValueError(
-            f"which arrays of {path} are images is not clear, it holds {held}; save train_x and train_y"
+            f"which arrays of {path} are images is not clear, it holds {held}; save train_x and train_y, or leave no"
+            " other than one of images and one of labels"
         )
     return images[0], labels[0] if labels else ""
 

@@ -4,7 +4,7 @@
 
 on detector features, among equally many of each. A sample of what the images have in common is as near to the
 one as to the other: ratio 1. A copy is at distance 0 from its original: ratio 0. Held-out images themselves,
-each against the others, tell what is usual.
+each against the others that are no copies of it, tell what is usual.
 
 Only copies of the images that are given can be seen: of n training images of which m are compared, a copy is
 found with probability m/n.
@@ -23,14 +23,17 @@ QUANTILE = 0.05
 
 
 class Memorisation(NamedTuple):
-    """ratio: its median over the samples. share: of samples whose ratio lies below all but 5 % of the held-out's."""
+    """ratio: its median over the samples. share: of samples that are copies or nearer to one than is usual.
+
+    Usual is a ratio above the 5 % quantile of the held-out images', those that are training images left out.
+    """
 
     ratio: float
     share: float
 
 
 def memorisation(samples: Features, train: Features, held_out: Features) -> tuple[Memorisation, Memorisation]:
-    """Of the samples, and of the held-out images in their place (whose share is 5 % but for ties).
+    """Of the samples, and of the held-out images in their place: their share is 5 %, and more where some are copies.
 
     Raises ValueError unless train and held_out are equally many, at least two.
     """
@@ -42,10 +45,14 @@ def memorisation(samples: Features, train: Features, held_out: Features) -> tupl
     for points in (samples, train):
         check_points(points, held_out)
     ours = ratios(samples, train, held_out)
-    usual = _ratio(_nearest(held_out, train), _nearest(held_out, held_out, itself=False))
-    bound = usual.quantile(QUANTILE)
+    different, own = held_out.unique(dim=0, return_inverse=True)
+    usual = _ratio(_nearest(held_out, train), _nearest(held_out, different, but=own))
+    # NaN where every held-out image is a training image: then nothing lies below it, and copies alone count.
+    bound = usual.where(usual > 0, torch.nan).nanquantile(QUANTILE)
+    shares = (((some == 0) | (some < bound)).double().mean() for some in (ours, usual))
     return tuple(
-        Memorisation(float(some.median()), float((some < bound).double().mean())) for some in (ours, usual)
+        Memorisation(float(some.median()), float(share))
+        for some, share in zip((ours, usual), shares, strict=True)
     )
 
 
@@ -62,13 +69,14 @@ def nearest(samples: Features, train: Features, *, k: int) -> Tensor:
     return squares.topk(k, dim=1, largest=False).indices
 
 
-def _nearest(points: Features, others: Features, *, itself: bool = True) -> PerPoint:
+def _nearest(points: Features, others: Features, *, but: Tensor | None = None) -> PerPoint:
+    """The distance of each point to the nearest of the others, but for the one that it is a copy of."""
     points, others = check_points(points, others)
     found = []
     for first, last in pieces(len(points), len(others)):
         squares = squared_distances(points[first:last], others)
-        if not itself:
-            squares.diagonal(first).fill_(torch.inf)
+        if but is not None:
+            squares.scatter_(1, but[first:last, None], torch.inf)
         # The distance itself pair by pair: a copy's is 0, not the rounding of a matrix product.
         found.append((points[first:last] - others[squares.argmin(1)]).norm(dim=1))
     return torch.cat(found)

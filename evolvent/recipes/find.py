@@ -25,6 +25,9 @@ from evolvent.training.trainer import Experiment
 OWN = "recipe_file_"
 """What the modules of the user's files are called by, before the file's name."""
 
+FOLDERS: set[Path] = set()
+"""Those that the user's files were imported from."""
+
 RecipeFunction = Callable[..., Experiment]
 
 
@@ -138,13 +141,32 @@ def _load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(specification)
     # Classes defined in the file look their module up by name; its neighbours are imported as in a script.
     sys.modules[module.__name__] = module
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
+    _look_first_in(path.parent)
     try:
         specification.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         raise ValueError(own_fault(error)) from error
     return module
+
+
+def _look_first_in(folder: Path) -> None:
+    """Import from `folder` before all others: what came from the folder of another file of the user's, and has a
+    namesake here, is forgotten, though who imported it keeps it.
+    """
+    others = FOLDERS - {folder}
+    met = {name for name, module in sys.modules.items() if "." not in name and _folder_of(module) in others}
+    met -= {"__main__", __name__.partition(".")[0]}
+    namesakes = {name for name in met if (folder / f"{name}.py").is_file() or (folder / name).is_dir()}
+    for name in [name for name in sys.modules if name.partition(".")[0] in namesakes]:
+        del sys.modules[name]
+    FOLDERS.add(folder)
+    sys.path[:] = [str(folder), *(entry for entry in sys.path if entry != str(folder))]
+
+
+def _folder_of(module: ModuleType) -> Path | None:
+    """Where a file or a package lies; None of what is built in."""
+    places = [*vars(module).get("__path__", [])] or [vars(module).get("__file__")]
+    return Path(places[0]).parent if places[0] else None
 
 
 def own_fault(error: BaseException) -> str | None:

@@ -72,6 +72,10 @@ class Run:
         init_from: where its first weights come from (`pretrained.weights_and_origin`); None for drawn ones.
         """
         path = Path(out)
+        if path.is_symlink() and not path.exists():
+            raise ValueError(
+                f"{path} is a link to nothing: make the folder {os.readlink(path)}, or choose another --out"
+            )
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file: a run needs a folder, choose another --out")
         path.mkdir(parents=True, exist_ok=True)

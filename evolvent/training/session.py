@@ -25,7 +25,7 @@ from evolvent.learners.update import Update
 from evolvent.processes.ranks import RankLost
 from evolvent.processes.stopping import Stopped, caught_signals
 from evolvent.sampling import classes_of, draw, num_at_once
-from evolvent.shapes import Points
+from evolvent.shapes import Points, shows
 from evolvent.storage.runs import Run, read_log
 from evolvent.training.guard import Health, Verdict, likely_cause
 from evolvent.training.trainer import Diverged, Trainer, reseed
@@ -357,7 +357,7 @@ def _save_picture(
     points: Points, trainer: Trainer, learner: nn.Module, path: Path, *, num_classes: int = 0
 ) -> None:
     """Points of other shapes than images and the plane have no picture, and a run goes on without."""
-    if points.dim() == 4 and points.shape[1] in (1, 3):
+    if shows(points.shape[1:]):
         pictures.save(points[:MAX_TILES], path, num_classes=num_classes)
     elif points.shape[1:] == (2,):
         energy = None if classes_of(learner) else getattr(learner, "energy", None)

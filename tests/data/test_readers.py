@@ -121,6 +121,13 @@ def test_an_npz_of_one_array_needs_no_names(tmp_path):
     assert from_file(tmp_path / "labelled.npz").labels.tolist() == list(range(6))
 
 
+@pytest.mark.parametrize("name", ["test_x", "x_test", "test_images", "valid_x"])
+def test_what_is_held_out_is_not_learned_from(tmp_path, name):
+    np.savez(tmp_path / "held.npz", **{name: GREY})
+    with pytest.raises(ValueError, match=f"held.npz has no 'train' images, it holds {name}; save what shall"):
+        from_file(tmp_path / "held.npz")
+
+
 def test_an_npy_is_read(tmp_path):
     np.save(tmp_path / "grey.npy", GREY)
     assert torch.equal(from_file(tmp_path / "grey.npy").pixels, from_array(GREY).pixels)

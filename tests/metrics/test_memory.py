@@ -51,6 +51,25 @@ def test_a_copy_of_both_is_near_to_either():
     assert ratios(both, torch.cat([train, both]), torch.cat([held_out, both])) == 1
 
 
+@pytest.mark.parametrize("num_leaked", [0, 4, 45, 60])
+def test_copies_are_counted_however_many_held_out_images_are_training_images_too(num_leaked):
+    train = normal(60, seed=1)
+    held_out = torch.cat([train[60 - num_leaked :], normal(60 - num_leaked, seed=2)])
+    ours, usual = memorisation(torch.cat([train[:30], held_out[-30:]]), train, held_out)
+    assert ours.share == pytest.approx(1 - max(30, num_leaked) / 60, abs=0.01), (
+        "copies of both are near to either"
+    )
+    assert usual.share == pytest.approx((num_leaked + 0.05 * (60 - num_leaked)) / 60, abs=0.01)
+
+
+def test_held_out_images_that_come_twice_are_compared_with_the_others():
+    samples, train, held_out = normal(200), normal(200, seed=1), normal(100, seed=2)
+    ours, usual = memorisation(samples, train, held_out.repeat(2, 1))
+    assert usual.ratio < 2 and usual.share == pytest.approx(0.05, abs=0.01)
+    assert ours.share == pytest.approx(0.05, abs=0.05)
+    assert memorisation(train, train, held_out.repeat(2, 1))[0].share == 1
+
+
 def test_order_does_not_matter():
     samples, train, held_out = normal(20), normal(30, seed=1), normal(30, seed=2)
     flipped = memorisation(samples.flip(0), train.roll(7, 0), held_out.flip(0))
