@@ -9,6 +9,7 @@ from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, settl
 from evolvent.pretrained import from_pretrained
 from evolvent.recipes.find import short_name
 from evolvent.sampling import check_counts, classes_of, draw_chunk, moments
+from evolvent.shapes import shows
 from evolvent.storage.files import check_place
 
 
@@ -38,7 +39,7 @@ def evolve(
         raise ValueError(f"an evolution is drawn as a .png, not as {out}")
     check_place(Path(out), overwrite=overwrite)
     saved = from_pretrained(source, device=settle_device(device))
-    if len(saved.event_shape) != 3 or saved.event_shape[0] not in (1, 3):
+    if not shows(saved.event_shape):
         raise ValueError(
             f"an evolution is drawn of images, and this model draws points of {list(saved.event_shape)}"
         )
