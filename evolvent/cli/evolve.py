@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from evolvent import pictures
 from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, settle_device
-from evolvent.pretrained import from_pretrained
+from evolvent.dynamics import Dynamics
+from evolvent.pretrained import Saved, from_pretrained
 from evolvent.recipes.find import short_name
 from evolvent.sampling import check_counts, classes_of, draw_chunk, moments
 from evolvent.shapes import shows
@@ -43,24 +45,31 @@ def evolve(
         raise ValueError(
             f"an evolution is drawn of images, and this model draws points of {list(saved.event_shape)}"
         )
+    stages = sampling.stages(saved.learner.stages)
+    rows = _rows(
+        saved, num, moments(stages, frames), sampling, classes_of(saved.learner, classes_named(label))
+    )
+    pictures.save_image(pictures.grid(rows.flatten(0, 1), columns=frames), Path(out))
+    told = ", ".join(f"{stage.num_steps} steps of {name}" for name, stage in stages.items()) or "births alone"
+    print(f"{num} particles of {short_name(saved.recipe)} at step {saved.step}, {told}: {out}")
+
+
+def _rows(
+    saved: Saved, num: int, stages: list[dict[str, Dynamics]], sampling: Sampling, classes: list[int]
+) -> Tensor:
+    """Pixels [num, moments, C, H, W]."""
     batch_size = sampling.batch_size or num
     check_counts(num, batch_size)
     if num > batch_size:
         raise ValueError(
             f"all particles evolve together: give a --batch-size of at least {num}, or leave it out"
         )
-    classes = classes_of(saved.learner, classes_named(label)) or None
+    how = {
+        "seed": sampling.seed,
+        "batch_size": batch_size,
+        "device": saved.device,
+        "classes": classes or None,
+    }
     learner, precision = sampling.weighed(saved.learner), sampling.computed_in(saved)
-    stages = sampling.stages(saved.learner.stages)
-    columns = [
-        as_seen(
-            draw_chunk(
-                learner, 0, seed=sampling.seed, stages=come, batch_size=batch_size, device=saved.device,
-                classes=classes, precision=precision,
-            )[:num]
-        )
-        for come in moments(stages, frames)
-    ]  # fmt: skip
-    pictures.save_image(pictures.grid(torch.stack(columns, 1).flatten(0, 1), columns=frames), Path(out))
-    told = ", ".join(f"{stage.num_steps} steps of {name}" for name, stage in stages.items()) or "births alone"
-    print(f"{num} particles of {short_name(saved.recipe)} at step {saved.step}, {told}: {out}")
+    columns = [draw_chunk(learner, 0, stages=come, precision=precision, **how)[:num] for come in stages]
+    return as_seen(torch.stack(columns, 1).flatten(0, 1)).unflatten(0, (num, len(stages)))
