@@ -9,6 +9,7 @@ Nothing is made before all is found to be in order: a mistake leaves no folder b
 
 import argparse
 import inspect
+import json
 import os
 import shlex
 import signal
@@ -30,6 +31,7 @@ from evolvent.recipes import RECIPES
 from evolvent.recipes.find import (
     RecipeFunction,
     build,
+    defaults_of,
     find,
     full_reference,
     keywords_of,
@@ -245,17 +247,20 @@ def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: Recip
 
     A keyword that the recipe did not have yet when the run was made is at its default.
     """
-    keywords = inspect.signature(recipe).parameters
-    before = {name: keyword.default for name, keyword in keywords.items()}
-    before |= {"seed": record["seed"]} | record["arguments"]
+    before = {"seed": record["seed"]} | defaults_of(recipe) | record["arguments"]
     after = {"seed": facts["seed"]} | facts["arguments"]
-    changed = [name for name in after if before.get(name) != after[name]]
+    changed = [name for name in after if not _equal(before[name], after[name])]
     if changed:
         option = changed[0].replace("_", "-")
         raise ValueError(
-            f"the run was made with --{option} {before.get(changed[0])}, and a resumed run keeps its options:"
+            f"the run was made with --{option} {before[changed[0]]}, and a resumed run keeps its options:"
             f" leave --{option} out, or start a new run with another --out"
         )
+
+
+def _equal(a: Any, b: Any) -> bool:
+    """Of two JSON values; NaN equals itself here."""
+    return a == b or json.dumps(a) == json.dumps(b)
 
 
 def _check_limits(max_minutes: float | None, threads: int | None) -> None:

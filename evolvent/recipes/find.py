@@ -94,8 +94,13 @@ def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -
 def to_json(recipe: RecipeFunction, values: dict[str, Any]) -> dict[str, Any]:
     """The recipe's arguments as plain JSON values, defaults included."""
     parser = recipe_parser(recipe)
-    own = {key: values[key] for key in keywords_of(parser) if key in values}
-    return json.loads(parser.dump(jsonargparse.Namespace(own), format="json", skip_unset=False))
+    own = jsonargparse.Namespace({key: values[key] for key in keywords_of(parser) if key in values})
+    return json.loads(parser.dump(own, format="json", skip_unset=False, skip_validation=True))
+
+
+def defaults_of(recipe: RecipeFunction) -> dict[str, Any]:
+    """The recipe's defaults as run.json would keep them, null where there is none."""
+    return to_json(recipe, recipe_parser(recipe).get_defaults(skip_validation=True).as_dict())
 
 
 def keywords_of(parser: jsonargparse.ArgumentParser) -> set[str]:
