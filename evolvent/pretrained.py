@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from evolvent.metrics.scores import told_floor
-from evolvent.recipes.find import build, find, full_reference, portable, short_name
+from evolvent.recipes.find import build, find, full_reference, portable, portable_arguments, short_name
 from evolvent.sampling import draw, needed
 from evolvent.storage.circumstances import recipe_file, warn_of_changes
 from evolvent.storage.files import check_new_folder, folder_whole, write_whole
@@ -163,6 +163,7 @@ def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> N
         }
         _check_range(weights)
     metadata["recipe"] = portable(metadata["recipe"])
+    metadata["arguments"] = json.dumps(portable_arguments(json.loads(metadata["arguments"])))
     with folder_whole(out) as folder:
         write_whole(folder / MODEL, pack_weights(weights, metadata))
         write_whole(folder / "README.md", _card(run, record, metadata, name=out.name, half=half))
@@ -186,7 +187,7 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: 
         own=OWN_FILE.format(file=recipe.rpartition(":")[0]) if ":" in recipe else "",
         name=name,
         step=metadata["step"],
-        arguments=json.dumps(record["arguments"]),
+        arguments=metadata["arguments"],
         minutes=record.get("seconds", 0) / 60,
         machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
         commit=record.get("commit") or "not known",

@@ -272,48 +272,6 @@ def test_a_keyword_that_was_renamed_since_is_one_sentence(toy, tmp_path, capsys)
         assert ("or start a new run from drawn weights" in heard) == (words[0] == "train")
 
 
-NEW_KEYWORDS = """
-from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
-
-Kind = Enum("Kind", "RING MOONS")
-
-
-@dataclass
-class Options:
-    depth: int = 3
-    rates: tuple[float, float] = (0.1, 1)
-
-
-def more(width: int = 8, sizes: tuple[int, int] = (1, 2)):
-    pass
-
-
-def grown(num_steps: int = 6, lr: float = 1, bound: float = float("nan"){new}) -> Experiment:
-    {call}
-    return toy(num_steps)
-"""
-
-
-def test_a_run_goes_on_when_its_recipe_has_got_keywords_of_any_kind(toy, tmp_path, capsys):
-    """They are at their defaults, in the form that run.json keeps; and NaN is not another NaN."""
-    file, run = tmp_path / "toy.py", tmp_path / "run"
-    old = file.read_text()
-    file.write_text(old + NEW_KEYWORDS.format(new="", call="pass"))
-    words = ["train", f"{file}:grown", *toy[2:]]
-    assert main([*words, "--max-minutes", "1e-9"]) == 124
-    new = ", pair: tuple[float, float] = (0.1, 0.9), options: Options = Options(), kind: Kind = Kind.RING"
-    new += ", place: Path | None = Path('x'), **others"
-    file.write_text(old + NEW_KEYWORDS.format(new=new, call="more(**others)"))
-    for option in ("--width 9", "--options.depth 4", "--lr 2", "--bound 1"):
-        assert main([*words, "--resume", *option.split()]) == 2
-        assert "a resumed run keeps its options: leave --" in capsys.readouterr().err
-    with pytest.warns(SourceChanged):
-        assert main([*words, "--resume", "--lr", "1", "--width", "8"]) == 0
-    assert json.loads((run / "run.json").read_text())["status"] == "finished"
-
-
 def test_a_model_that_was_tampered_with_is_not_sampled_from(toy, tmp_path, capsys):
     assert main(toy) == 0
     file = tmp_path / "run" / "model.safetensors"

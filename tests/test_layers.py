@@ -27,7 +27,7 @@ LAYERS = [
     {"recipes"},
     {"pretrained"},
     {"processes.joining", "cli.terminal", "cli.options", "cli.drawing", "cli.given",
-     "cli.seeing", "cli.remembering", "cli.writing", "cli.data"},
+     "cli.seeing", "cli.remembering", "cli.writing", "cli.data", "cli.resuming"},
     {"cli.evaluate", "cli.report", "cli.complete"},
     {"cli.commands", "cli.train"},
     {"cli.main", "processes.early"},

@@ -9,7 +9,6 @@ Nothing is made before all is found to be in order: a mistake leaves no folder b
 
 import argparse
 import inspect
-import json
 import os
 import shlex
 import signal
@@ -23,6 +22,7 @@ from rich.console import Console
 
 from evolvent.cli.drawing import Device, settle_device
 from evolvent.cli.options import Parser, parse
+from evolvent.cli.resuming import check_data, moved_data, tell_moved
 from evolvent.cli.terminal import clock, drop_output, open_console, table, vital_signs, watch
 from evolvent.nets.retelling import with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
@@ -31,10 +31,10 @@ from evolvent.recipes import RECIPES
 from evolvent.recipes.find import (
     RecipeFunction,
     build,
-    defaults_of,
     find,
     full_reference,
     keywords_of,
+    lasting,
     recipe_parser,
     short_name,
     to_json,
@@ -88,7 +88,7 @@ def train(words: list[str]) -> int:
         raise ValueError("--out is empty: give the run's folder, or leave it out")
     facts = {
         "recipe": reference,
-        "arguments": to_json(recipe, values.as_dict()),
+        "arguments": lasting(to_json(recipe, values.as_dict())),
         "seed": (record["seed"] if record else 0) if values.seed is None else values.seed,
         "device": settle_device(values.device or (record["device"] if record else "auto")),
     }
@@ -100,14 +100,17 @@ def train(words: list[str]) -> int:
     guard = values.guard
     if guard is None and "guard" in record:  # not there yet where the run was stopped before its first step
         guard = record["guard"] is not None
-    _refuse_changes(record, facts, recipe)
+    moved = moved_data(record, facts, recipe)
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
         return 0
+    check_data(facts["arguments"])
     if here().first:
         warn_of_changes(record.get("sources", {}), sources(reference), values.out)
+        tell_moved(record, moved)
     with _taken(lambda: _opened(values.out)) as run:
         run.record["device"] = facts["device"]
+        run.record["arguments"] |= moved
         return _train(run, _trainer(recipe, facts, guard), values.max_minutes)
 
 
@@ -240,27 +243,6 @@ def _origin(words: list[str]) -> Origin:
         raise ValueError("--init-from is empty: name weights to begin from, or leave it out")
     weights, init_from = weights_and_origin(known.init_from)
     return Origin(weights=weights, init_from=init_from)
-
-
-def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: RecipeFunction) -> None:
-    """A resumed run keeps its seed and its arguments: ValueError when others are asked for.
-
-    A keyword that the recipe did not have yet when the run was made is at its default.
-    """
-    before = {"seed": record["seed"]} | defaults_of(recipe) | record["arguments"]
-    after = {"seed": facts["seed"]} | facts["arguments"]
-    changed = [name for name in after if not _equal(before[name], after[name])]
-    if changed:
-        option = changed[0].replace("_", "-")
-        raise ValueError(
-            f"the run was made with --{option} {before[changed[0]]}, and a resumed run keeps its options:"
-            f" leave --{option} out, or start a new run with another --out"
-        )
-
-
-def _equal(a: Any, b: Any) -> bool:
-    """Of two JSON values; NaN equals itself here."""
-    return a == b or json.dumps(a) == json.dumps(b)
 
 
 def _check_limits(max_minutes: float | None, threads: int | None) -> None:
