@@ -8,6 +8,7 @@ A folder so exported is what `huggingface-cli upload somebody/their-model mine` 
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,7 +112,9 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
     try:
         recipe = find(metadata["recipe"])
     except ValueError as error:
-        raise ValueError(f"{source} was trained by {metadata['recipe']}: {error}") from error
+        file = metadata["recipe"].rpartition(":")[0]
+        way_out = ": put the recipe's file there" if file and not os.path.exists(file) else ""
+        raise ValueError(f"{source} was trained by {metadata['recipe']}: {error}{way_out}") from error
     with torch.random.fork_rng():  # whose weights are drawn in vain
         experiment = build(recipe, json.loads(metadata["arguments"]))
     learner = experiment.learner

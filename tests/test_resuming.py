@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hostile import write_recipes
+from hostile import make_run, write_recipes
 
 from evolvent.cli.main import main
 from evolvent.pretrained import from_pretrained, save_pretrained
@@ -117,3 +117,26 @@ def test_words_stay_words_though_a_folder_is_called_so(tmp_path, monkeypatch):
     assert portable_arguments(found) == {
         "data": ["photos", "digits"], "of": {"table": "x.csv"}, "at": tmp_path.name
     }  # fmt: skip
+
+
+def test_a_recipe_whose_file_was_moved_is_named_where_it_lies_now(tmp_path, capsys):
+    run, go_on = (
+        make_run(tmp_path, "points", stopped=True),
+        ["--resume", "--out", f"{tmp_path}/points-stopped"],
+    )
+    (tmp_path / "elsewhere").mkdir()
+    moved = (tmp_path / "my.py").rename(tmp_path / "elsewhere" / "mine.py")
+    assert main(["train", *go_on]) == 2
+    assert "my.py of the run's recipe does not exist any more: where it lies" in capsys.readouterr().err
+    assert main(["sample", str(run), "--out", f"{tmp_path}/x.npz"]) == 2
+    assert "does not exist: put the recipe's file there" in capsys.readouterr().err
+    assert main(["train", f"{moved}:images", *go_on]) == 2
+    assert "leave the recipe out" in capsys.readouterr().err
+    before = moved.read_text()
+    moved.write_text(before + "\n")
+    with pytest.warns(SourceChanged, match=r"mine\.py has changed since"):
+        assert main(["train", f"{moved}:points", *go_on, *BRIEFLY]) == 124
+    moved.write_text(before)
+    assert main(["train", *go_on]) == 0
+    assert read_record(run)["recipe"] == f"{moved}:points"
+    assert from_pretrained(run).recipe == f"{moved}:points"

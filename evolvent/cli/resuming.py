@@ -1,12 +1,34 @@
-"""What a run that is gone on with keeps, and what may lie elsewhere by now: its data."""
+"""What a run that is gone on with keeps, and what may lie elsewhere by now: its data, and the file of its recipe."""
 
 import json
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
-from evolvent.recipes.find import DATA, RecipeFunction, defaults_of
+from evolvent.recipes.find import DATA, RecipeFunction, defaults_of, full_reference, short_name
 from evolvent.storage.circumstances import SourceChanged
+
+
+def under(record: dict[str, Any], asked: str | None) -> dict[str, Any]:
+    """The record under the recipe that was asked for: its own, or a function of that name in a file that was moved.
+
+    ValueError for another recipe, and where the file is no longer at its place.
+    """
+    reference = full_reference(asked) if asked else record["recipe"]
+    (before, _, name), (file, _, _) = record["recipe"].rpartition(":"), reference.rpartition(":")
+    if reference == record["recipe"]:
+        if file and not Path(file).resolve().exists():
+            raise ValueError(
+                f"the file {file} of the run's recipe does not exist any more: where it lies now, it is named before"
+                f" --resume, as in train folder/file.py:{name} --resume"
+            )
+        return record
+    if not (file and before and short_name(reference) == name):
+        raise ValueError(f"that run is of the recipe {record['recipe']}, not {asked}: leave the recipe out")
+    files = {Path(before).name: Path(file).name}
+    digests = {files.get(of, of): digest for of, digest in record.get("sources", {}).items()}
+    return record | {"recipe": reference, "sources": digests}
 
 
 def moved_data(record: dict[str, Any], facts: dict[str, Any], recipe: RecipeFunction) -> dict[str, Any]:

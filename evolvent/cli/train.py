@@ -22,7 +22,7 @@ from rich.console import Console
 
 from evolvent.cli.drawing import Device, settle_device
 from evolvent.cli.options import Parser, parse
-from evolvent.cli.resuming import check_data, moved_data, tell_moved
+from evolvent.cli.resuming import check_data, moved_data, tell_moved, under
 from evolvent.cli.terminal import clock, drop_output, open_console, table, vital_signs, watch
 from evolvent.nets.retelling import with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
@@ -74,11 +74,10 @@ def train(words: list[str]) -> int:
     """Train a recipe (the default: digits), begin from weights by --init-from, or go on by --resume --out DIR."""
     reference, words = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
     origin = here().on_first(lambda: _origin(words))
+    if origin.record:
+        origin = origin._replace(record=under(origin.record, reference))
+        reference = None
     record = origin.record
-    if record and reference and full_reference(reference) != record["recipe"]:
-        raise ValueError(
-            f"that run is of the recipe {record['recipe']}, not {reference}: leave the recipe out"
-        )
     reference = full_reference(reference) if reference is not None else origin.recipe()
     recipe = find(reference)
     defaults = origin.arguments() if origin.recipe() == reference else {}
@@ -109,8 +108,8 @@ def train(words: list[str]) -> int:
         warn_of_changes(record.get("sources", {}), sources(reference), values.out)
         tell_moved(record, moved)
     with _taken(lambda: _opened(values.out)) as run:
-        run.record["device"] = facts["device"]
-        run.record["arguments"] |= moved
+        run.record |= {"device": facts["device"], "arguments": record["arguments"] | moved}
+        run.record |= {name: record[name] for name in ("recipe", "sources") if name in record}
         return _train(run, _trainer(recipe, facts, guard), values.max_minutes)
 
 
