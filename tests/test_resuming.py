@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hostile import make_run, write_recipes
+from hostile import make_run, refused, write_recipes
 
 from evolvent.cli.main import main
 from evolvent.pretrained import from_pretrained, save_pretrained
@@ -140,3 +140,22 @@ def test_a_recipe_whose_file_was_moved_is_named_where_it_lies_now(tmp_path, caps
     assert main(["train", *go_on]) == 0
     assert read_record(run)["recipe"] == f"{moved}:points"
     assert from_pretrained(run).recipe == f"{moved}:points"
+
+
+BY_HAND = {
+    "a seed that is not the checkpoint's": (lambda r: r.update(seed=9), "its seed is 0, and run.json says 9"),
+    "a device by its number": (lambda r: r.update(device="cuda:0"), 'there is no device "cuda:0"'),
+    "a machine that is a word": (lambda r: r.update(machine="laptop"), "odd machine"),
+    "seconds that are a word": (lambda r: r.update(seconds="1"), "odd seconds"),
+    "a number that is a word": (lambda r: r["arguments"].update(lr="fast"), "fast"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), BY_HAND.values(), ids=BY_HAND)
+def test_a_record_that_was_changed_by_hand_is_refused(tmp_path, capsys, change, says):
+    """In a sentence; and the seed is the checkpoint's, whatever run.json says."""
+    run = make_run(tmp_path, "points", stopped=True)
+    record = read_record(run)
+    change(record)
+    (run / "run.json").write_text(json.dumps(record))
+    refused(["train", "--resume", "--out", str(run)], says, capsys, watched=run / "checkpoints")

@@ -34,7 +34,7 @@ from evolvent.storage.sealed import pack_state, pack_weights, unpack_state, unpa
 NUM_CHECKPOINTS = 3
 RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}
 """What run.json must hold for the run to be taken up again."""
-MAYBE = {"step": int, "sessions_begun_at_step": list, "sources": dict}
+MAYBE = {"step": int, "sessions_begun_at_step": list, "sources": dict, "machine": dict, "seconds": float}
 """And what it may."""
 ORIGIN = {"source": str, "recipe": str, "step": int}
 """And what its init_from must, where there is one."""

@@ -239,7 +239,7 @@ class Session:
     def load(self, state: dict[str, Any]) -> None:
         """ValueError when the state is of another learner or another version."""
         try:
-            _check_state(state)
+            _check_state(state, seed=self.run.record["seed"])
             self.trainer.load_state_dict(state["trainer"])
             self.health.load_state_dict(state["health"])
             self.clock = Clock(state["seconds"])
@@ -301,12 +301,14 @@ def _checkpoint_to_begin_with(run: Run) -> tuple[dict[str, Any] | None, list[str
     return state, warnings
 
 
-def _check_state(state: dict[str, Any]) -> None:
-    """ValueError, KeyError or TypeError where a number in a checkpoint is impossible."""
+def _check_state(state: dict[str, Any], *, seed: int) -> None:
+    """ValueError, KeyError or TypeError where a number in a checkpoint is impossible, or its seed is not the run's."""
     trainer, told = state["trainer"], [rollback["told"] for rollback in state["health"]["rollbacks"]]
     whole = all(type(number) is int for number in (trainer["step"], trainer["seed"]))
     if not (whole and trainer["step"] >= 0 and 0 < trainer["lr_scale"] <= 1 and state["seconds"] >= 0):
         raise ValueError("its step, seed, learning rates or seconds are impossible")
+    if trainer["seed"] != seed:
+        raise ValueError(f"its seed is {trainer['seed']}, and run.json says {seed}")
     if not all(isinstance(sentence, str) for sentence in told):
         raise ValueError("its rollbacks are impossible")
 
