@@ -129,7 +129,7 @@ class Session:
         self.ranks = trainer.ranks
         self.run, self.trainer, self.show = run, trainer, show
         self.health = Health(trainer.schedule.guard)
-        self.clock, self.line = Clock(0.0), {}
+        self.clock, self.line, self.looked_at = Clock(0.0), {}, 0
 
     def begin(self) -> None:
         """Load the newest readable checkpoint, or make the first one: a run can always be taken back."""
@@ -168,6 +168,7 @@ class Session:
             if verdict.exploding:
                 self.roll_back(verdict)
                 continue
+            self.looked_at = step
             if logged:
                 self.log()
             if saved:
@@ -242,7 +243,7 @@ class Session:
             _check_state(state, seed=self.run.record["seed"])
             self.trainer.load_state_dict(state["trainer"])
             self.health.load_state_dict(state["health"])
-            self.clock = Clock(state["seconds"])
+            self.clock, self.looked_at = Clock(state["seconds"]), self.trainer.step
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the checkpoint does not fit the recipe as it is now ({reason})") from error
@@ -254,9 +255,10 @@ class Session:
         not healthy after all.
         """
         run, trainer, health = self.run, self.trainer, self.health
-        what = f"{_short(self.line)} ({verdict.suspect}); {_cause(self.line, trainer)}"
+        bad = _step_of_bad_data(trainer, self.looked_at)
+        what = f"{_short(self.line)} ({verdict.suspect}); {_cause(self.line, bad)}"
         failed_at, clock, before = trainer.step, self.clock, health.rollbacks
-        if failed_at == 1 or not health.may_roll_back() or not _last_data_are_finite(trainer):
+        if bad is not None or failed_at == 1 or not health.may_roll_back():
             tried = (
                 f" (after {len(before)} rollbacks to learning rates × {trainer.lr_scale:.3g})"
                 if before
@@ -323,10 +325,13 @@ def _refuse_to_start_over(run: Run) -> None:
         )
 
 
-def _last_data_are_finite(trainer: Trainer) -> bool:
-    """Whether the data of the last step were; drawn again, as they are a function of (seed, step)."""
-    reseed(trainer.seed, trainer.step - 1)
-    return bool(trainer.data.draw(trainer.schedule.batch_size).isfinite().all())
+def _step_of_bad_data(trainer: Trainer, since: int) -> int | None:
+    """The first step after `since` whose data were not finite; drawn again, as they are a function of (seed, step)."""
+    for step in range(since, trainer.step):
+        reseed(trainer.seed, step)
+        if not trainer.data.draw(trainer.schedule.batch_size).isfinite().all():
+            return step + 1
+    return None
 
 
 def _short(line: dict[str, float]) -> str:
@@ -336,10 +341,11 @@ def _short(line: dict[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {line[name]:.3g}" for name in names)
 
 
-def _cause(line: dict[str, float], trainer: Trainer) -> str:
-    if not _last_data_are_finite(trainer):
-        return "the data of this step are not finite"
-    if trainer.step == 1:
+def _cause(line: dict[str, float], bad: int | None) -> str:
+    """bad: the step whose data were not finite."""
+    if bad is not None:
+        return f"the data of step {bad} are not finite"
+    if line["step"] == 1:
         return "no weight had moved yet, so it is the chain: try a smaller step size of it, or smaller initial weights"
     return likely_cause(line)
 
