@@ -23,6 +23,7 @@ LAYERS = [
     {"storage.files", "storage.sealed", "pictures", "sampling", "observed",
      "storage.circumstances", "processes.stopping"},
     {"storage.runs"},
+    {"training.beginning"},
     {"training.session"},
     {"recipes"},
     {"pretrained"},
