@@ -9,7 +9,7 @@ from tiny import ARGUMENTS, Heard, Interrupted, create, same, steps, timeless, t
 
 from evolvent.data.toys import Ring
 from evolvent.storage.circumstances import sources
-from evolvent.storage.runs import Run, next_free, read_lines, read_model
+from evolvent.storage.runs import MODEL, Run, next_free, read_lines, read_model
 from evolvent.training.session import train
 from evolvent.training.trainer import Diverged
 
@@ -121,6 +121,25 @@ def test_a_folder_has_one_holder_at_a_time(tmp_path):
     with create(tmp_path / "run"), pytest.raises(ValueError, match="in use by another process"):
         Run.open(tmp_path / "run")
     Run.open(tmp_path / "run").close()
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away_and_nothing_else(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.json.41.tmp").touch()
+    with create(tmp_path / "run") as run:
+        train(run, trainer(num_steps=2))
+    before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+    mine = run.path / ".more.png.41.tmp"  # what another command may be writing there
+    mine.touch()
+    for name in (
+        "checkpoints/.step-00000006.pt.41.tmp",
+        "samples/.step-00000002.png.41.tmp",
+        f".{MODEL}.7.tmp",
+    ):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).touch()
+    Run.open(run.path).close()
+    assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before | {mine: b""}
 
 
 def test_the_record_says_what_was_run_and_on_what(tmp_path):
