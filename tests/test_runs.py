@@ -1,6 +1,7 @@
 """The run folder: nothing half-written, one holder at a time, and resuming is going straight on, bitwise."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from tiny import ARGUMENTS, Heard, Interrupted, create, same, steps, timeless, trainer
 
 from evolvent.data.toys import Ring
+from evolvent.processes import stopping
+from evolvent.processes.stopping import Stopped, signals_raise
 from evolvent.storage.circumstances import sources
 from evolvent.storage.runs import MODEL, Run, next_free, read_lines, read_model
 from evolvent.training.session import train
@@ -102,6 +105,28 @@ def test_an_error_of_the_recipe_is_kept_whole_in_the_record(tmp_path):
         train(run, trainer(data))
     assert run.record["status"] == "failed"
     assert "Traceback" in json.loads((run.path / "run.json").read_text())["error"]
+
+
+class InterruptedTwice(Interrupted):
+    def draw(self, num):
+        drawn = super().draw(num)
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return drawn
+
+
+def test_two_signals_at_once_are_one_and_a_later_one_ends_the_run_at_its_last_checkpoint(
+    tmp_path, monkeypatch
+):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        monkeypatch.setattr(stopping, "TOGETHER", 60)
+        with create(tmp_path / f"together-{number}") as run:
+            assert train(run, trainer(InterruptedTwice(5, number))).signal == number
+        assert (run.record["step"], steps(run)[0]) == (5, 5)
+        monkeypatch.setattr(stopping, "TOGETHER", -1)
+        with create(tmp_path / f"apart-{number}") as run, signals_raise(), pytest.raises(Stopped):
+            train(run, trainer(InterruptedTwice(5, number)))
+        assert (run.record["status"], run.record["step"], steps(run)[0]) == ("stopped", 3, 3)
 
 
 def test_signals_have_their_usual_effect_after_a_session(tmp_path):

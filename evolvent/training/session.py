@@ -26,7 +26,7 @@ from evolvent.processes.ranks import RankLost
 from evolvent.processes.stopping import Stopped, caught_signals
 from evolvent.sampling import classes_of, draw, num_at_once
 from evolvent.shapes import Points
-from evolvent.storage.runs import Run, read_log
+from evolvent.storage.runs import Run, read_log, step_of
 from evolvent.training.beginning import check_state, checkpoint_to_begin_with
 from evolvent.training.guard import Health, Verdict, likely_cause
 from evolvent.training.trainer import Diverged, Trainer, reseed
@@ -118,7 +118,9 @@ def train(
         facts = {} if stopped else {"error": told}
         # On a full disk there is nothing left to mark; torchrun ends all processes when one is lost.
         with suppress(OSError), caught_signals():
-            run.mark("stopped" if stopped else "failed", step=trainer.step, **facts)
+            for newest in run.checkpoints()[:1]:
+                facts["step"] = step_of(newest)  # what came after is lost
+            run.mark("stopped" if stopped else "failed", **facts)
         raise
     finally:
         with suppress(OSError):  # the terminal may be closed by now
