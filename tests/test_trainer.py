@@ -1,6 +1,7 @@
 import copy
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -175,6 +176,16 @@ def test_impossible_schedules_are_refused(settings):
         Schedule(**{"num_steps": 1, "batch_size": 1, "adam": {}} | settings)
     with pytest.raises(ValueError, match="above 0"):
         Adam(0.0)
+
+
+def test_a_precision_that_there_is_not_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of the tests
+    for make in (
+        lambda: replace(SCHEDULE, precision="bf16"),
+        lambda: evolvent.machine.computed_in("half", "cpu"),
+    ):
+        with pytest.raises(ValueError, match="a precision is float32 or bfloat16, not "):
+            make()
 
 
 def test_what_is_asked_for_after_training_is_told_of_before():

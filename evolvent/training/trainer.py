@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from evolvent.learners.update import Update
-from evolvent.machine import Precision, autocast
+from evolvent.machine import Precision, autocast, check_precision
 from evolvent.processes.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.training.adam import FusedAdam
 from evolvent.training.guard import Guard
@@ -89,6 +89,7 @@ class Schedule:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
             if getattr(self, name) >= 2**63:
                 raise ValueError(f"{name} is too large: {getattr(self, name)}")
+        check_precision(self.precision)
         if not (0 <= self.decay_from <= 1 and 0 <= self.averaging < 1):
             raise ValueError("decay_from must lie in [0, 1] and averaging in [0, 1)")
 
