@@ -107,6 +107,21 @@ def test_a_loss_that_trains_nothing_and_a_name_that_is_nothing_are_refused():
         Trainer(learner, Ring(), Schedule(5, 16, {"enrgy": Adam(1e-3)}))
 
 
+@pytest.mark.parametrize("losses", [{}, {"energy": None}])
+def test_what_shall_be_trained_and_has_no_loss_is_refused(losses):
+    learner = trainer().learner
+    learner.spare = torch.nn.Linear(1, 1)
+    forward = learner.forward
+    learner.forward = lambda data: (u := forward(data))._replace(
+        losses={name: u.losses[name] for name in losses}
+    )
+    names = ["spare"] if losses else ["spare", "energy"]
+    for name in names:
+        adam = {trained: Adam(1e-3) for trained in {name, *losses}}
+        with pytest.raises(ValueError, match=f'schedule.adam trains "{name}", which has no loss'):
+            Trainer(learner, Ring(), Schedule(5, 16, adam)).advance()
+
+
 def test_frozen_layers_stay_and_the_rest_learns():
     t = trainer()
     first, *others = t.learner.energy.net.parameters()

@@ -212,6 +212,7 @@ class Trainer:
                 )
             loss.backward(inputs=parameters_of(self.learner, name))
             norms[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
+        check_covered(self.optimisers, update.losses)
         return update._replace(stats=update.stats | norms)
 
     def _join(self) -> None:
@@ -338,6 +339,16 @@ def check_apart(trained: Iterable[str]) -> None:
         if inner.startswith(f"{outer}.") or not outer:
             raise ValueError(
                 f'schedule.adam trains "{inner}" twice, as "{outer}" holds it: name one of the two'
+            )
+
+
+def check_covered(trained: Iterable[str], losses: Iterable[str]) -> None:
+    """ValueError where one that shall be trained has no loss, its own or of a part: it would learn nothing."""
+    for name in trained:
+        if not any(loss == name or loss.startswith(f"{name}.") for loss in losses):
+            raise ValueError(
+                f'schedule.adam trains "{name}", which has no loss: there are losses of {[*losses]}; leave it out, or'
+                " return one of its name"
             )
 
 
