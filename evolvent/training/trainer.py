@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from evolvent.learners.update import Update
+from evolvent.learners.update import Update, require_separate
 from evolvent.machine import Precision, autocast, check_precision
 from evolvent.processes.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.training.adam import FusedAdam
@@ -141,6 +141,7 @@ class Trainer:
         ranks.check_batch(schedule.batch_size)
         check_apart(schedule.adam)
         require(learner, "learner", ("stages", "sample"))
+        require_separate(learner)
         require(data, "source of data", ("event_shape", "draw"))
         self.ranks, self.shards = ranks, {}
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
