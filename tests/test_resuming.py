@@ -143,7 +143,7 @@ def test_a_recipe_whose_file_was_moved_is_named_where_it_lies_now(tmp_path, caps
 
 
 BY_HAND = {
-    "a seed that is not the checkpoint's": (lambda r: r.update(seed=9), "its seed is 0, and run.json says 9"),
+    "a seed that is not the checkpoint's": (lambda r: r.update(seed=9), "its seed is 0, and the run's is 9"),
     "a device by its number": (lambda r: r.update(device="cuda:0"), 'there is no device "cuda:0"'),
     "a machine that is a word": (lambda r: r.update(machine="laptop"), "odd machine"),
     "seconds that are a word": (lambda r: r.update(seconds="1"), "odd seconds"),

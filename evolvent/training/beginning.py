@@ -20,7 +20,7 @@ def check_state(state: dict[str, Any], *, seed: int) -> None:
     if not (whole and trainer["step"] >= 0 and 0 < trainer["lr_scale"] <= 1 and state["seconds"] >= 0):
         raise ValueError("its step, seed, learning rates or seconds are impossible")
     if trainer["seed"] != seed:
-        raise ValueError(f"its seed is {trainer['seed']}, and run.json says {seed}")
+        raise ValueError(f"its seed is {trainer['seed']}, and the run's is {seed}")
     if not all(isinstance(sentence, str) for sentence in told):
         raise ValueError("its rollbacks are impossible")
 

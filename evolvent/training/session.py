@@ -270,7 +270,7 @@ class Session:
     def load(self, state: dict[str, Any]) -> None:
         """ValueError when the state is of another learner or another version."""
         try:
-            check_state(state, seed=self.run.record["seed"])
+            check_state(state, seed=self.trainer.seed)
             self.trainer.load_state_dict(state["trainer"])
             self.health.load_state_dict(state["health"])
             self.clock, self.looked_at = Clock(state["seconds"]), self.trainer.step
