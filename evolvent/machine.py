@@ -3,7 +3,7 @@
 import ctypes
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
@@ -64,8 +64,15 @@ def _is_intels() -> bool:
         return False
 
 
+def check_precision(precision: str) -> None:
+    """ValueError for one that there is not."""
+    if precision not in get_args(Precision):
+        raise ValueError(f"a precision is {' or '.join(get_args(Precision))}, not {precision!r}")
+
+
 def computed_in(precision: Precision, device: torch.device | str) -> Precision:
     """What nets compute in there when `precision` is asked for: bfloat16 only where it is faster than float32."""
+    check_precision(precision)
     return precision if gains_from_bfloat16(torch.device(device)) else "float32"
 
 

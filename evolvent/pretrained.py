@@ -8,6 +8,7 @@ A folder so exported is what `huggingface-cli upload somebody/their-model mine` 
 """
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from evolvent.metrics.scores import told_floor
-from evolvent.recipes.find import build, find, full_reference, portable, short_name
+from evolvent.recipes.find import build, find, full_reference, portable, portable_arguments, short_name
 from evolvent.sampling import draw, needed
 from evolvent.storage.circumstances import recipe_file, warn_of_changes
 from evolvent.storage.files import check_new_folder, folder_whole, write_whole
@@ -115,7 +116,9 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
     try:
         recipe = find(metadata["recipe"])
     except ValueError as error:
-        raise ValueError(f"{source} was trained by {metadata['recipe']}: {error}") from error
+        file = metadata["recipe"].rpartition(":")[0]
+        way_out = ": put the recipe's file there" if file and not os.path.exists(file) else ""
+        raise ValueError(f"{source} was trained by {metadata['recipe']}: {error}{way_out}") from error
     with torch.random.fork_rng():  # whose weights are drawn in vain
         experiment = build(recipe, json.loads(metadata["arguments"]))
     learner = experiment.learner
@@ -167,6 +170,7 @@ def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> N
         }
         _check_range(weights)
     metadata["recipe"] = portable(metadata["recipe"])
+    metadata["arguments"] = json.dumps(portable_arguments(json.loads(metadata["arguments"])))
     with folder_whole(out) as folder:
         write_whole(folder / MODEL, pack_weights(weights, metadata))
         write_whole(folder / "README.md", _card(run, record, metadata, name=out.name, half=half))
@@ -190,7 +194,7 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: 
         own=OWN_FILE.format(file=recipe.rpartition(":")[0]) if ":" in recipe else "",
         name=name,
         step=metadata["step"],
-        arguments=json.dumps(record["arguments"]),
+        arguments=metadata["arguments"],
         minutes=record.get("seconds", 0) / 60,
         machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
         commit=record.get("commit") or "not known",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import Heard, create, same, timeless, trainer
+from tiny import Heard, create, same, steps, timeless, trainer
 
 from evolvent.cli.drawing import Sampling
 from evolvent.cli.evaluate import evaluate
@@ -68,6 +68,27 @@ def full_disk(monkeypatch, after):
         real(number)
 
     monkeypatch.setattr(os, "fsync", fsync)
+
+
+class Unshown(Heard):
+    """Its output has no room left from a step on."""
+
+    def line(self, line):
+        if line["step"] >= 7:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_an_output_that_fails_loses_no_step(tmp_path):
+    clocks = {"checkpoint_every": 10}
+    with create(tmp_path / "whole") as whole:
+        train(whole, trainer(**clocks))
+    with create(tmp_path / "run") as run, pytest.raises(OSError, match="No space left"):
+        train(run, trainer(**clocks), show=Unshown())
+    assert steps(run) == [8, 0]
+    with Run.open(run.path) as run:
+        train(run, trainer(**clocks))
+    assert same(whole.load_checkpoint()[0]["trainer"], run.load_checkpoint()[0]["trainer"])
+    assert timeless(whole) == timeless(run)
 
 
 @pytest.mark.parametrize("after", [0, 1, 2, 4, 7, 11, 16, 21])

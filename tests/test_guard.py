@@ -13,7 +13,7 @@ from evolvent.dynamics import Langevin
 from evolvent.storage.runs import Run, read_lines, read_model
 from evolvent.training.guard import Guard, Health, likely_cause, sizes
 from evolvent.training.session import Session, train
-from evolvent.training.trainer import Diverged
+from evolvent.training.trainer import Diverged, reseed
 
 EXPLOSIVE = {"lr": 10.0, "num_steps": 60, "log_every": 5, "checkpoint_every": 5}
 QUICK = Guard(warm_up=2, max_gap=1e3, shrink=1e-3)
@@ -186,7 +186,24 @@ def test_bad_data_are_not_answered_with_smaller_rates(tmp_path):
     t = trainer(Ring())
     healthy = t.data.draw
     t.data.draw = lambda num: healthy(num) * (torch.nan if t.step >= 7 else 1)
-    with create(tmp_path / "run") as run, pytest.raises(Diverged, match="data of this step are not finite"):
+    with create(tmp_path / "run") as run, pytest.raises(Diverged, match="data of step 8 are not finite"):
+        train(run, t)
+    assert run.record["rollbacks"] == []
+
+
+def test_one_bad_row_is_found_at_its_step_though_nobody_looked_then(tmp_path):
+    rows = torch.randn(40, 2)
+    rows[7] = torch.nan
+    t = trainer(Ring(), num_steps=200, log_every=50, checkpoint_every=50)
+    t.data.draw = lambda num: rows[torch.randint(40, (num,))]
+
+    def is_bad(step):
+        reseed(3, step - 1)
+        return t.data.draw(8).isnan().any()
+
+    first = next(filter(is_bad, range(1, 200)))
+    assert 1 < first < 50 and not is_bad(50)
+    with create(tmp_path / "run") as run, pytest.raises(Diverged, match=f"the data of step {first} are not"):
         train(run, t)
     assert run.record["rollbacks"] == []
 

@@ -106,7 +106,7 @@ CALLS = {
     "data that are no function": (learned(data="Ring()"), ""),
     "data that are NaN": (
         learned(data="type('N', (Ring,), {'draw': lambda s, n: torch.full((n, 2), torch.nan)})"),
-        "the data of this step are not finite",
+        "the data of step 1 are not finite",
     ),
     "data of another shape": (
         learned(data="type('N', (Ring,), {'draw': lambda s, n: torch.ones(n, 3)})"),

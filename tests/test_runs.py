@@ -1,6 +1,7 @@
 """The run folder: nothing half-written, one holder at a time, and resuming is going straight on, bitwise."""
 
 import json
+import os
 import signal
 
 import pytest
@@ -8,8 +9,10 @@ import torch
 from tiny import ARGUMENTS, Heard, Interrupted, create, same, steps, timeless, trainer
 
 from evolvent.data.toys import Ring
+from evolvent.processes import stopping
+from evolvent.processes.stopping import Stopped, signals_raise
 from evolvent.storage.circumstances import sources
-from evolvent.storage.runs import Run, next_free, read_lines, read_model
+from evolvent.storage.runs import MODEL, Run, next_free, read_lines, read_model
 from evolvent.training.session import train
 from evolvent.training.trainer import Diverged
 
@@ -104,6 +107,28 @@ def test_an_error_of_the_recipe_is_kept_whole_in_the_record(tmp_path):
     assert "Traceback" in json.loads((run.path / "run.json").read_text())["error"]
 
 
+class InterruptedTwice(Interrupted):
+    def draw(self, num):
+        drawn = super().draw(num)
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return drawn
+
+
+def test_two_signals_at_once_are_one_and_a_later_one_ends_the_run_at_its_last_checkpoint(
+    tmp_path, monkeypatch
+):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        monkeypatch.setattr(stopping, "TOGETHER", 60)
+        with create(tmp_path / f"together-{number}") as run:
+            assert train(run, trainer(InterruptedTwice(5, number))).signal == number
+        assert (run.record["step"], steps(run)[0]) == (5, 5)
+        monkeypatch.setattr(stopping, "TOGETHER", -1)
+        with create(tmp_path / f"apart-{number}") as run, signals_raise(), pytest.raises(Stopped):
+            train(run, trainer(InterruptedTwice(5, number)))
+        assert (run.record["status"], run.record["step"], steps(run)[0]) == ("stopped", 3, 3)
+
+
 def test_signals_have_their_usual_effect_after_a_session(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     with create(tmp_path / "run") as run:
@@ -121,6 +146,25 @@ def test_a_folder_has_one_holder_at_a_time(tmp_path):
     with create(tmp_path / "run"), pytest.raises(ValueError, match="in use by another process"):
         Run.open(tmp_path / "run")
     Run.open(tmp_path / "run").close()
+
+
+def test_what_a_killed_process_left_half_written_is_swept_away_and_nothing_else(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".run.json.41.tmp").touch()
+    with create(tmp_path / "run") as run:
+        train(run, trainer(num_steps=2))
+    before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+    mine = run.path / ".more.png.41.tmp"  # what another command may be writing there
+    mine.touch()
+    for name in (
+        "checkpoints/.step-00000006.pt.41.tmp",
+        "samples/.step-00000002.png.41.tmp",
+        f".{MODEL}.7.tmp",
+    ):
+        (run.path / name).parent.mkdir(exist_ok=True)
+        (run.path / name).touch()
+    Run.open(run.path).close()
+    assert {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()} == before | {mine: b""}
 
 
 def test_the_record_says_what_was_run_and_on_what(tmp_path):

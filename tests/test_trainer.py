@@ -1,6 +1,7 @@
 import copy
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
@@ -106,6 +107,21 @@ def test_a_loss_that_trains_nothing_and_a_name_that_is_nothing_are_refused():
         Trainer(learner, Ring(), Schedule(5, 16, {"enrgy": Adam(1e-3)}))
 
 
+@pytest.mark.parametrize("losses", [{}, {"energy": None}])
+def test_what_shall_be_trained_and_has_no_loss_is_refused(losses):
+    learner = trainer().learner
+    learner.spare = torch.nn.Linear(1, 1)
+    forward = learner.forward
+    learner.forward = lambda data: (u := forward(data))._replace(
+        losses={name: u.losses[name] for name in losses}
+    )
+    names = ["spare"] if losses else ["spare", "energy"]
+    for name in names:
+        adam = {trained: Adam(1e-3) for trained in {name, *losses}}
+        with pytest.raises(ValueError, match=f'schedule.adam trains "{name}", which has no loss'):
+            Trainer(learner, Ring(), Schedule(5, 16, adam)).advance()
+
+
 def test_frozen_layers_stay_and_the_rest_learns():
     t = trainer()
     first, *others = t.learner.energy.net.parameters()
@@ -175,6 +191,16 @@ def test_impossible_schedules_are_refused(settings):
         Schedule(**{"num_steps": 1, "batch_size": 1, "adam": {}} | settings)
     with pytest.raises(ValueError, match="above 0"):
         Adam(0.0)
+
+
+def test_a_precision_that_there_is_not_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as it is outside of the tests
+    for make in (
+        lambda: replace(SCHEDULE, precision="bf16"),
+        lambda: evolvent.machine.computed_in("half", "cpu"),
+    ):
+        with pytest.raises(ValueError, match="a precision is float32 or bfloat16, not "):
+            make()
 
 
 def test_what_is_asked_for_after_training_is_told_of_before():

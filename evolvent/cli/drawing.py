@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -188,7 +188,9 @@ def as_seen(points: Points) -> Tensor:
 
 
 def settle_device(asked: str) -> str:
-    """The device that "auto" stands for. ValueError for a GPU that is not there."""
+    """The device that "auto" stands for. ValueError for one that there is not, which a run's record may name."""
+    if asked not in get_args(Device):
+        raise ValueError(f'there is no device "{asked}": give --device cpu, or --device cuda')
     if asked == "cuda" and not torch.cuda.is_available():
         raise ValueError("there is no GPU that torch can use: leave --device out, or give --device cpu")
     settled = ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from evolvent.cli.drawing import Device, settle_device
 from evolvent.cli.options import Parser, parse
+from evolvent.cli.resuming import check_data, moved_data, tell_moved, under
 from evolvent.cli.terminal import clock, drop_output, open_console, table, vital_signs, watch
 from evolvent.nets.retelling import with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
@@ -33,6 +34,7 @@ from evolvent.recipes.find import (
     find,
     full_reference,
     keywords_of,
+    lasting,
     recipe_parser,
     short_name,
     to_json,
@@ -72,11 +74,10 @@ def train(words: list[str]) -> int:
     """Train a recipe (the default: digits), begin from weights by --init-from, or go on by --resume --out DIR."""
     reference, words = (words[0], words[1:]) if words and not words[0].startswith("-") else (None, words)
     origin = here().on_first(lambda: _origin(words))
+    if origin.record:
+        origin = origin._replace(record=under(origin.record, reference))
+        reference = None
     record = origin.record
-    if record and reference and full_reference(reference) != record["recipe"]:
-        raise ValueError(
-            f"that run is of the recipe {record['recipe']}, not {reference}: leave the recipe out"
-        )
     reference = full_reference(reference) if reference is not None else origin.recipe()
     recipe = find(reference)
     defaults = origin.arguments() if origin.recipe() == reference else {}
@@ -86,7 +87,7 @@ def train(words: list[str]) -> int:
         raise ValueError("--out is empty: give the run's folder, or leave it out")
     facts = {
         "recipe": reference,
-        "arguments": to_json(recipe, values.as_dict()),
+        "arguments": lasting(to_json(recipe, values.as_dict())),
         "seed": (record["seed"] if record else 0) if values.seed is None else values.seed,
         "device": settle_device(values.device or (record["device"] if record else "auto")),
     }
@@ -98,14 +99,17 @@ def train(words: list[str]) -> int:
     guard = values.guard
     if guard is None and "guard" in record:  # not there yet where the run was stopped before its first step
         guard = record["guard"] is not None
-    _refuse_changes(record, facts, recipe)
+    moved = moved_data(record, facts, recipe)
     if record["status"] == "finished":
         print(f"{values.out} is finished: `evolvent sample {values.out}` draws from it")
         return 0
+    check_data(facts["arguments"])
     if here().first:
         warn_of_changes(record.get("sources", {}), sources(reference), values.out)
+        tell_moved(record, moved)
     with _taken(lambda: _opened(values.out)) as run:
-        run.record["device"] = facts["device"]
+        run.record |= {"device": facts["device"], "arguments": record["arguments"] | moved}
+        run.record |= {name: record[name] for name in ("recipe", "sources") if name in record}
         return _train(run, _trainer(recipe, facts, guard), values.max_minutes)
 
 
@@ -238,24 +242,6 @@ def _origin(words: list[str]) -> Origin:
         raise ValueError("--init-from is empty: name weights to begin from, or leave it out")
     weights, init_from = weights_and_origin(known.init_from)
     return Origin(weights=weights, init_from=init_from)
-
-
-def _refuse_changes(record: dict[str, Any], facts: dict[str, Any], recipe: RecipeFunction) -> None:
-    """A resumed run keeps its seed and its arguments: ValueError when others are asked for.
-
-    A keyword that the recipe did not have yet when the run was made is at its default.
-    """
-    keywords = inspect.signature(recipe).parameters
-    before = {name: keyword.default for name, keyword in keywords.items()}
-    before |= {"seed": record["seed"]} | record["arguments"]
-    after = {"seed": facts["seed"]} | facts["arguments"]
-    changed = [name for name in after if before.get(name) != after[name]]
-    if changed:
-        option = changed[0].replace("_", "-")
-        raise ValueError(
-            f"the run was made with --{option} {before.get(changed[0])}, and a resumed run keeps its options:"
-            f" leave --{option} out, or start a new run with another --out"
-        )
 
 
 def _check_limits(max_minutes: float | None, threads: int | None) -> None:

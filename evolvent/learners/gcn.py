@@ -8,7 +8,7 @@ from torch import nn
 from evolvent.dynamics import Dynamics, Evolution
 from evolvent.energy import Energy
 from evolvent.flows import KL, Flow
-from evolvent.learners.update import Update, require_separate, require_stages, vital_signs
+from evolvent.learners.update import Update, require_stages, vital_signs
 from evolvent.noise import Noise
 from evolvent.particles import Particles, Slots
 from evolvent.shapes import Points
@@ -30,7 +30,7 @@ class GCN(nn.Module):
         sampling: Dynamics | None = None,
     ) -> None:
         super().__init__()
-        self.energy, self.particles, self.dynamics = require_separate(energy), particles, dynamics
+        self.energy, self.particles, self.dynamics = energy, particles, dynamics
         self.flow = flow or KL()
         self.stages = {"image": sampling or dynamics}
 

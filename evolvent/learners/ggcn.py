@@ -21,7 +21,7 @@ from evolvent.dynamics import Dynamics, Evolution, at_rest
 from evolvent.energy import Energy
 from evolvent.flows import Flow
 from evolvent.learners.amortized import Cooperative, MappingLoss
-from evolvent.learners.update import Update, evaluating, require_separate, require_stages, vital_signs
+from evolvent.learners.update import Update, evaluating, require_stages, vital_signs
 from evolvent.noise import Noise
 from evolvent.reference import Gaussian
 from evolvent.shapes import Hidden, Points
@@ -68,7 +68,7 @@ class GGCN(nn.Module):
                 "a cooperative mapping follows each code to where it evolved, and selection goes over to other codes:"
                 " leave selection to sampling"
             )
-        self.energy, self.mapping = require_separate(energy), mapping
+        self.energy, self.mapping = energy, mapping
         self.flow, self.mapping_loss = flow, mapping_loss
         self.augmentation = augmentation
         self.hidden = Gaussian((mapping.num_hidden,))

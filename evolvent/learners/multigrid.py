@@ -17,7 +17,7 @@ from evolvent.dynamics import Dynamics, Evolution, at_rest
 from evolvent.energy import Energy
 from evolvent.flows import KL
 from evolvent.learners.amortized import MappingLoss
-from evolvent.learners.update import Update, evaluating, require_separate, require_stages, vital_signs
+from evolvent.learners.update import Update, evaluating, require_stages, vital_signs
 from evolvent.noise import Noise
 from evolvent.reference import Gaussian
 from evolvent.shapes import Points
@@ -40,7 +40,7 @@ class MultiGrid(nn.Module):
             raise ValueError(
                 f"{len(energies)} energies and {len(mappings)} mappings do not pair up into grids"
             )
-        self.energies, self.mappings = nn.ModuleList(map(require_separate, energies)), nn.ModuleList(mappings)
+        self.energies, self.mappings = nn.ModuleList(energies), nn.ModuleList(mappings)
         self.flow, self.mapping_loss = flow, mapping_loss
         self.hidden = Gaussian((mappings[0].num_hidden,))
         self.stages = {"image": dynamics}

@@ -58,15 +58,15 @@ def vital_signs(
     }
 
 
-def require_separate(energy: Energy) -> Energy:
-    """The energy. ValueError for a score under which no point has an energy of its own."""
-    for name, layer in energy.net.named_modules():
+def require_separate(learner: nn.Module) -> None:
+    """ValueError where a score of the learner's gives no point an energy of its own."""
+    nets = [part.net for part in learner.modules() if isinstance(part, Energy)]
+    for name, layer in (named for net in nets for named in net.named_modules()):
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
                 f"the score's layer {name or 'itself'} is a batch norm, under which a point's energy depends on the"
                 " points beside it: leave it out, or take GroupNorm"
             )
-    return energy
 
 
 def require_stages(asked: Iterable[str], offered: Iterable[str]) -> None:

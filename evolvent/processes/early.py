@@ -10,10 +10,11 @@ import sys
 from contextlib import suppress
 from types import FrameType
 
+WHOLE = "every checkpoint that was saved is whole, and what came after the last is lost"
 SENTENCES = {
-    signal.SIGINT: "interrupted; every checkpoint that was saved is whole",
-    signal.SIGTERM: "stopped by SIGTERM outside training; every checkpoint that was saved is whole",
-    signal.SIGHUP: "stopped as its terminal was closed; every checkpoint that was saved is whole",
+    signal.SIGINT: f"interrupted; {WHOLE}",
+    signal.SIGTERM: f"stopped by SIGTERM; {WHOLE}",
+    signal.SIGHUP: f"stopped as its terminal was closed; {WHOLE}",
 }
 WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 """Options of Python with a word of their own."""

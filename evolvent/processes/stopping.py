@@ -5,6 +5,7 @@ Before the command begins, while Python still imports, they are heard by `evolve
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,6 +13,10 @@ from typing import Any
 
 Handler = Any
 """What signal.getsignal returns: a function, a number, or None for one that Python did not set."""
+
+
+TOGETHER = 1.0
+"""Seconds in which signals count as one."""
 
 
 class Stopped(BaseException):
@@ -50,9 +55,10 @@ def signals_raise() -> Iterator[None]:
 
 @contextmanager
 def caught_signals() -> Iterator[list[int]]:
-    """The list that the signals are put into; a second one takes its usual effect.
+    """The list that the first signal is put into; a second one takes its usual effect, unless it comes with the first.
 
-    But for SIGHUP, which a terminal that is closed sends more than once: another is passed over.
+    A terminal and a launcher may each send one, and what is being saved shall be saved. Another SIGHUP, which a
+    terminal that is closed sends more than once, is passed over at any time.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -60,15 +66,22 @@ def caught_signals() -> Iterator[list[int]]:
         return
     usual = heard_signals()
 
+    since = 0.0
+
     def restore() -> None:
         for number, handler in usual.items():
             signal.signal(number, handler)
 
     def catch(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        restore()
-        if number == signal.SIGHUP:
-            signal.signal(number, signal.SIG_IGN)
+        nonlocal since
+        if not caught:
+            since = time.monotonic()
+            caught.append(number)
+            if number == signal.SIGHUP:
+                signal.signal(number, signal.SIG_IGN)
+        elif time.monotonic() - since > TOGETHER:
+            restore()
+            signal.raise_signal(number)
 
     for number in usual:
         signal.signal(number, catch)

@@ -7,10 +7,12 @@ its key in `RECIPES`, or by `path/to/file.py:function` for one that the package 
 import importlib.util
 import inspect
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import jsonargparse
 import torch
 
+from evolvent.data.named import NAMED
 from evolvent.noise import check_seed
 from evolvent.recipes import RECIPES
 from evolvent.training.trainer import Experiment
@@ -27,6 +30,12 @@ OWN = "recipe_file_"
 
 FOLDERS: set[Path] = set()
 """Those that the user's files were imported from."""
+
+DATA = "data"
+"""The keyword of a recipe that names its data, in every recipe of the package."""
+
+WORDS = ("digits", *NAMED)
+"""What `evolvent.data.load` knows by its name."""
 
 RecipeFunction = Callable[..., Experiment]
 
@@ -41,6 +50,35 @@ def portable(reference: str) -> str:
     """The reference for others, who have a file of one's own elsewhere: a file by its own name alone."""
     file, colon, name = reference.rpartition(":")
     return f"{Path(file).name}{colon}{name}"
+
+
+def lasting(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments, as JSON, that still hold in another working directory: what names a file or folder becomes absolute.
+
+    A bare word may be one that the recipe knows, such as brick, though a folder is called so; under `data` it is the
+    folder, unless `evolvent.data.load` knows the word.
+    """
+    return {name: _changed(value, partial(_absolute, bare=name == DATA)) for name, value in arguments.items()}
+
+
+def portable_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments for others, who have files elsewhere: an absolute path by its own name alone."""
+    return _changed(arguments, lambda value: Path(value).name or value if os.path.isabs(value) else value)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """A JSON value with every text in it changed."""
+    if isinstance(value, dict):
+        return {name: _changed(part, change) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_changed(part, change) for part in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def _absolute(value: str, *, bare: bool) -> str:
+    place = Path(value)
+    named = os.sep in value or place.suffix or (bare and value not in WORDS)
+    return str(place.resolve()) if named and os.path.exists(value) else value
 
 
 def short_name(reference: str) -> str:
@@ -97,8 +135,13 @@ def build(recipe: RecipeFunction, arguments: dict[str, Any], *, seed: int = 0) -
 def to_json(recipe: RecipeFunction, values: dict[str, Any]) -> dict[str, Any]:
     """The recipe's arguments as plain JSON values, defaults included."""
     parser = recipe_parser(recipe)
-    own = {key: values[key] for key in keywords_of(parser) if key in values}
-    return json.loads(parser.dump(jsonargparse.Namespace(own), format="json", skip_unset=False))
+    own = jsonargparse.Namespace({key: values[key] for key in keywords_of(parser) if key in values})
+    return json.loads(parser.dump(own, format="json", skip_unset=False, skip_validation=True))
+
+
+def defaults_of(recipe: RecipeFunction) -> dict[str, Any]:
+    """The recipe's defaults as run.json would keep them, null where there is none."""
+    return to_json(recipe, recipe_parser(recipe).get_defaults(skip_validation=True).as_dict())
 
 
 def keywords_of(parser: jsonargparse.ArgumentParser) -> set[str]:

@@ -108,6 +108,12 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:40]}.{os.getpid()}.tmp")
 
 
+def sweep(pattern: Path) -> None:
+    """Remove what killed processes left beside files of this name, which may have a *; nobody may be writing one."""
+    for left in pattern.parent.glob(f".{pattern.name}.*.tmp"):
+        left.unlink(missing_ok=True)
+
+
 def sync_folder(path: Path) -> None:
     """Wait until the folder's own entries are on the disk: a new name is not, before that."""
     folder = os.open(path, os.O_RDONLY)

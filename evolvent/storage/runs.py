@@ -28,13 +28,13 @@ from torch import nn
 
 from evolvent.sampling import needed
 from evolvent.storage.circumstances import circumstances, now, version_of
-from evolvent.storage.files import write_whole
+from evolvent.storage.files import sweep, write_whole
 from evolvent.storage.sealed import pack_state, pack_weights, unpack_state, unpack_weights
 
 NUM_CHECKPOINTS = 3
 RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}
 """What run.json must hold for the run to be taken up again."""
-MAYBE = {"step": int, "sessions_begun_at_step": list, "sources": dict}
+MAYBE = {"step": int, "sessions_begun_at_step": list, "sources": dict, "machine": dict, "seconds": float}
 """And what it may."""
 ORIGIN = {"source": str, "recipe": str, "step": int}
 """And what its init_from must, where there is one."""
@@ -47,6 +47,8 @@ ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against", "aske
 MODEL = "model.safetensors"
 WRITTEN = (".lock", "run.json", "log.jsonl", "samples", "samples.png", "checkpoints", MODEL, "scores.jsonl")
 """The names in a run folder that are written to."""
+WHOLE = ("run.json", "log.jsonl", MODEL, "samples.png", "samples/step-*.png", "checkpoints/step-*.pt")
+"""Those of them that whoever holds the folder writes whole."""
 
 
 class Run:
@@ -79,7 +81,7 @@ class Run:
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file: a run needs a folder, choose another --out")
         path.mkdir(parents=True, exist_ok=True)
-        lock = hold(path)
+        lock = _hold_swept(path)
         if any(entry.name != ".lock" for entry in path.iterdir()):
             lock.close()
             raise ValueError(
@@ -107,7 +109,7 @@ class Run:
                 f"{path / links[0]} is a link, and a run writes nothing outside of its folder: put there what it leads"
                 " to, or link the whole folder"
             )
-        return cls(path, hold(path), record)
+        return cls(path, _hold_swept(path), record)
 
     def discard(self) -> None:
         """Remove a run that has made no step: a mistake leaves no folder behind."""
@@ -376,6 +378,14 @@ def hold(path: Path) -> io.IOBase:
         raise ValueError(
             f"{path} is in use by another process: wait for it, or choose another --out"
         ) from error
+    return lock
+
+
+def _hold_swept(path: Path) -> io.IOBase:
+    """The same, without what a killed holder left half-written."""
+    lock = hold(path)
+    for name in WHOLE:
+        sweep(path / name)
     return lock
 
 

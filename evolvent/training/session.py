@@ -26,7 +26,8 @@ from evolvent.processes.ranks import RankLost
 from evolvent.processes.stopping import Stopped, caught_signals
 from evolvent.sampling import classes_of, draw, num_at_once
 from evolvent.shapes import Points, shows
-from evolvent.storage.runs import Run, read_log
+from evolvent.storage.runs import Run, read_log, step_of
+from evolvent.training.beginning import check_state, checkpoint_to_begin_with
 from evolvent.training.guard import Health, Verdict, likely_cause
 from evolvent.training.trainer import Diverged, Trainer, reseed
 
@@ -98,6 +99,8 @@ def train(
         with caught_signals() as signals:
             session.advance(max_minutes, signals)
             seconds = session.clock.run()
+        if session.unshown:
+            raise session.unshown
         # All is saved: from here on a signal ends the run at once, and a resumed one draws what is missing.
         if trainer.finished and trainer.ranks.first:
             with session.depicting(run.path / "samples.png"):
@@ -115,7 +118,9 @@ def train(
         facts = {} if stopped else {"error": told}
         # On a full disk there is nothing left to mark; torchrun ends all processes when one is lost.
         with suppress(OSError), caught_signals():
-            run.mark("stopped" if stopped else "failed", step=trainer.step, **facts)
+            for newest in run.checkpoints()[:1]:
+                facts["step"] = step_of(newest)  # what came after is lost
+            run.mark("stopped" if stopped else "failed", **facts)
         raise
     finally:
         with suppress(OSError):  # the terminal may be closed by now
@@ -129,12 +134,13 @@ class Session:
         self.ranks = trainer.ranks
         self.run, self.trainer, self.show = run, trainer, show
         self.health = Health(trainer.schedule.guard)
-        self.clock, self.line = Clock(0.0), {}
+        self.clock, self.line, self.looked_at = Clock(0.0), {}, 0
+        self.unshown: OSError | None = None
 
     def begin(self) -> None:
         """Load the newest readable checkpoint, or make the first one: a run can always be taken back."""
         run, trainer = self.run, self.trainer
-        state, warnings = self.ranks.on_first(lambda: _checkpoint_to_begin_with(run))
+        state, warnings = self.ranks.on_first(lambda: checkpoint_to_begin_with(run))
         if state is not None:
             self.load(state)
         run.cut_log(trainer.step)
@@ -161,21 +167,34 @@ class Session:
             logged = last or step == 1 or step % schedule.log_every == 0
             pictured = last or step % schedule.picture_every == 0
             saved = last or stop or step % schedule.checkpoint_every == 0
-            self.show.step(step)
+            with self.showing():
+                self.show.step(step)
             if not (logged or pictured or saved):
                 continue
             verdict = self.look(update, logged=logged)
             if verdict.exploding:
                 self.roll_back(verdict)
                 continue
-            if logged:
-                self.log()
-            if saved:
-                self.save(verdict, last=last)
+            self.looked_at = step
+            told = self.log() if logged else []
+            kept = last or not verdict.suspect
+            if saved and kept:
+                self.save()
+            if saved and verdict.suspect:
+                told.append(f"step {step}: {verdict.suspect}" + ("" if kept else "; not saved"))
+            self.tell(told, logged=logged)
             if pictured and self.ranks.first:
                 path = self.run.picture_path(step)
                 with self.depicting(path):
                     _save_picture(update.particles, trainer, trainer.learner, path)
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Stop with a checkpoint where nothing can be shown, as on a full disk; why is raised after that."""
+        try:
+            yield
+        except OSError as error:
+            self.unshown = error
 
     @contextmanager
     def depicting(self, path: Path) -> Iterator[None]:
@@ -190,6 +209,7 @@ class Session:
         if self.show.gone and not signals:
             signals.append(signal.SIGPIPE)
         late = max_minutes is not None and self.clock.session() > 60 * max_minutes
+        late = late or self.unshown is not None
         asked = self.ranks.greatest(signals[0] if signals else int(late))
         if asked > 1 and not signals:
             signals.append(asked)
@@ -204,24 +224,35 @@ class Session:
         finite = not self.ranks.greatest(int(not finite))
         return self.health.examine(self.line, finite=finite, logged=logged)
 
-    def log(self) -> None:
+    def log(self) -> list[str]:
+        """Append the line, and the warning of a flat energy, which is returned.
+
+        The log comes before the checkpoint of its step: it can be cut back to an older one, and not filled in.
+        """
         self.run.log(self.line)
-        self.show.line(self.line)
         self.trainer.signs.clear()
-        if sentence := self.health.flat(self.line):
-            self.warn(sentence)
+        sentence = self.health.flat(self.line)
+        if sentence is None:
+            return []
+        self.run.log({"step": self.trainer.step, "warning": sentence})
+        return [sentence]
+
+    def tell(self, sentences: list[str], *, logged: bool) -> None:
+        """Show what a step came to, which is saved by then."""
+        with self.showing():
+            if logged:
+                self.show.line(self.line)
+            for sentence in sentences:
+                self.show.say(sentence)
 
     def warn(self, sentence: str) -> None:
         self.run.log({"step": self.trainer.step, "warning": sentence})
-        self.show.say(sentence)
+        with self.showing():
+            self.show.say(sentence)
 
-    def save(self, verdict: Verdict, *, last: bool) -> None:
-        """Keep a healthy state, and the last one; one that is suspect is told, and the checkpoint before stays."""
-        if verdict.suspect:
-            self.show.say(f"step {self.trainer.step}: {verdict.suspect}" + ("" if last else "; not saved"))
-        if last or not verdict.suspect:
-            self.save_checkpoint()
-            self.save_model()
+    def save(self) -> None:
+        self.save_checkpoint()
+        self.save_model()
 
     def save_model(self) -> None:
         """The averaged weights; before the first step there is nothing to draw from."""
@@ -239,10 +270,10 @@ class Session:
     def load(self, state: dict[str, Any]) -> None:
         """ValueError when the state is of another learner or another version."""
         try:
-            _check_state(state)
+            check_state(state, seed=self.trainer.seed)
             self.trainer.load_state_dict(state["trainer"])
             self.health.load_state_dict(state["health"])
-            self.clock = Clock(state["seconds"])
+            self.clock, self.looked_at = Clock(state["seconds"]), self.trainer.step
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())
             raise ValueError(f"the checkpoint does not fit the recipe as it is now ({reason})") from error
@@ -254,9 +285,10 @@ class Session:
         not healthy after all.
         """
         run, trainer, health = self.run, self.trainer, self.health
-        what = f"{_short(self.line)} ({verdict.suspect}); {_cause(self.line, trainer)}"
+        bad = _step_of_bad_data(trainer, self.looked_at)
+        what = f"{_short(self.line)} ({verdict.suspect}); {_cause(self.line, bad)}"
         failed_at, clock, before = trainer.step, self.clock, health.rollbacks
-        if failed_at == 1 or not health.may_roll_back() or not _last_data_are_finite(trainer):
+        if bad is not None or failed_at == 1 or not health.may_roll_back():
             tried = (
                 f" (after {len(before)} rollbacks to learning rates × {trainer.lr_scale:.3g})"
                 if before
@@ -276,8 +308,7 @@ class Session:
         rollback = {"step": failed_at, "to": trainer.step, "lr_scale": lr_scale, "told": told}
         health.rollbacks = [*before, rollback]
         # In this order a process that is killed in between goes on from here, or does all of it again.
-        self.save_checkpoint()
-        self.save_model()
+        self.save()
         run.drop_checkpoints(above=trainer.step)
         run.cut_log(trainer.step)
         for sentence in (*warnings, told):
@@ -293,38 +324,13 @@ class Session:
             self.warn(told)
 
 
-def _checkpoint_to_begin_with(run: Run) -> tuple[dict[str, Any] | None, list[str]]:
-    """As `Run.load_checkpoint`. ValueError when a run that made steps has lost its checkpoints."""
-    state, warnings = run.load_checkpoint()
-    if state is None:
-        _refuse_to_start_over(run)
-    return state, warnings
-
-
-def _check_state(state: dict[str, Any]) -> None:
-    """ValueError, KeyError or TypeError where a number in a checkpoint is impossible."""
-    trainer, told = state["trainer"], [rollback["told"] for rollback in state["health"]["rollbacks"]]
-    whole = all(type(number) is int for number in (trainer["step"], trainer["seed"]))
-    if not (whole and trainer["step"] >= 0 and 0 < trainer["lr_scale"] <= 1 and state["seconds"] >= 0):
-        raise ValueError("its step, seed, learning rates or seconds are impossible")
-    if not all(isinstance(sentence, str) for sentence in told):
-        raise ValueError("its rollbacks are impossible")
-
-
-def _refuse_to_start_over(run: Run) -> None:
-    """ValueError when a run that made steps has lost its checkpoints."""
-    made = max([run.record.get("step", 0), *(line["step"] for line in read_log(run.path / "log.jsonl"))])
-    if made:
-        raise ValueError(
-            f"{run.path} was at step {made} and has no checkpoint any more: restore its folder checkpoints from a"
-            " copy, or start anew in another folder with --out"
-        )
-
-
-def _last_data_are_finite(trainer: Trainer) -> bool:
-    """Whether the data of the last step were; drawn again, as they are a function of (seed, step)."""
-    reseed(trainer.seed, trainer.step - 1)
-    return bool(trainer.data.draw(trainer.schedule.batch_size).isfinite().all())
+def _step_of_bad_data(trainer: Trainer, since: int) -> int | None:
+    """The first step after `since` whose data were not finite; drawn again, as they are a function of (seed, step)."""
+    for step in range(since, trainer.step):
+        reseed(trainer.seed, step)
+        if not trainer.data.draw(trainer.schedule.batch_size).isfinite().all():
+            return step + 1
+    return None
 
 
 def _short(line: dict[str, float]) -> str:
@@ -334,10 +340,11 @@ def _short(line: dict[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {line[name]:.3g}" for name in names)
 
 
-def _cause(line: dict[str, float], trainer: Trainer) -> str:
-    if not _last_data_are_finite(trainer):
-        return "the data of this step are not finite"
-    if trainer.step == 1:
+def _cause(line: dict[str, float], bad: int | None) -> str:
+    """bad: the step whose data were not finite."""
+    if bad is not None:
+        return f"the data of step {bad} are not finite"
+    if line["step"] == 1:
         return "no weight had moved yet, so it is the chain: try a smaller step size of it, or smaller initial weights"
     return likely_cause(line)
 

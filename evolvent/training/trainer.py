@@ -21,8 +21,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from evolvent.learners.update import Update
-from evolvent.machine import Precision, autocast
+from evolvent.learners.update import Update, require_separate
+from evolvent.machine import Precision, autocast, check_precision
 from evolvent.processes.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.training.adam import FusedAdam
 from evolvent.training.guard import Guard
@@ -89,6 +89,7 @@ class Schedule:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
             if getattr(self, name) >= 2**63:
                 raise ValueError(f"{name} is too large: {getattr(self, name)}")
+        check_precision(self.precision)
         if not (0 <= self.decay_from <= 1 and 0 <= self.averaging < 1):
             raise ValueError("decay_from must lie in [0, 1] and averaging in [0, 1)")
 
@@ -140,6 +141,7 @@ class Trainer:
         ranks.check_batch(schedule.batch_size)
         check_apart(schedule.adam)
         require(learner, "learner", ("stages", "sample"))
+        require_separate(learner)
         require(data, "source of data", ("event_shape", "draw"))
         self.ranks, self.shards = ranks, {}
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
@@ -211,6 +213,7 @@ class Trainer:
                 )
             loss.backward(inputs=parameters_of(self.learner, name))
             norms[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
+        check_covered(self.optimisers, update.losses)
         return update._replace(stats=update.stats | norms)
 
     def _join(self) -> None:
@@ -337,6 +340,16 @@ def check_apart(trained: Iterable[str]) -> None:
         if inner.startswith(f"{outer}.") or not outer:
             raise ValueError(
                 f'schedule.adam trains "{inner}" twice, as "{outer}" holds it: name one of the two'
+            )
+
+
+def check_covered(trained: Iterable[str], losses: Iterable[str]) -> None:
+    """ValueError where one that shall be trained has no loss, its own or of a part: it would learn nothing."""
+    for name in trained:
+        if not any(loss == name or loss.startswith(f"{name}.") for loss in losses):
+            raise ValueError(
+                f'schedule.adam trains "{name}", which has no loss: there are losses of {[*losses]}; leave it out, or'
+                " return one of its name"
             )
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from evolvent.augmentation import AdaptiveAugmentation
+from evolvent.data.toys import Ring
 from evolvent.dynamics import MALA, Independent, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, logistic
@@ -241,12 +242,22 @@ def test_the_record_of_hidden_then_image_evolution_starts_at_the_births():
     assert torch.allclose(evolution.distance, (evolution.end - births).flatten(1).norm(dim=1), atol=1e-4)
 
 
-@pytest.mark.parametrize("make", [gcn, lambda: ggcn(Adversarial()), lambda: multigrid(Adversarial())])
+class Own(torch.nn.Module):
+    """A learner that is not the package's."""
+
+    stages, sample = {}, None
+
+    def __init__(self):
+        super().__init__()
+        self.energy = energy()
+
+
+@pytest.mark.parametrize("make", [gcn, lambda: ggcn(Adversarial()), lambda: multigrid(Adversarial()), Own])
 def test_a_score_with_batch_norm_is_refused(make, monkeypatch):
     normed = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), torch.nn.BatchNorm2d(1))
     monkeypatch.setitem(globals(), "PlainScore", lambda *_, **__: normed)
     with pytest.raises(ValueError, match="the score's layer 1 is a batch norm"):
-        make()
+        Trainer(make(), Ring(), Schedule(1, 8, {"energy": Adam(1e-3)}))
 
 
 def test_multigrid_climbs_from_coarse_to_fine():
