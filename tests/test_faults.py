@@ -331,12 +331,14 @@ def test_a_signal_before_training_begins_is_a_sentence_and_its_code(toy, tmp_pat
     first = f"os.kill(os.getpid(), signal.{number})"
     (tmp_path / "toy.py").write_text(RECIPE.format(keyword="lr", first=first))
     before = signal.getsignal(signal.SIGTERM)
-    # A shell starts what it puts in the background with Ctrl-C ignored.
-    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell starts what it puts in the background with Ctrl-C ignored, nohup with SIGHUP.
+    heard = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    usual = {which: signal.signal(which, handler) for which, handler in heard.items()}
     try:
         assert main(toy) == code
     finally:
-        signal.signal(signal.SIGINT, interrupt)
+        for which, handler in usual.items():
+            signal.signal(which, handler)
     assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "run").exists()
     assert signal.getsignal(signal.SIGTERM) is before
@@ -354,7 +356,8 @@ def test_a_signal_while_a_run_is_taken_up_leaves_it_stopped_and_whole(toy, tmp_p
 
 
 IN_ITS_OWN_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if os.isatty(1):
     fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 os.execv(sys.executable, [sys.executable, "-m", "evolvent", *sys.argv[1:]])
