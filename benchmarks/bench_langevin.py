@@ -29,7 +29,7 @@ from torchebm.core import BaseModel
 from torchebm.samplers import LangevinDynamics as TorchebmLangevin
 
 import evolvent as ev
-from evolvent.machine import computes_bfloat16, keep_freed_memory
+from evolvent.machine import gains_from_bfloat16, keep_freed_memory
 from evolvent.nets.mapping import PlainMapping
 from evolvent.nets.score import PlainScore, ResidualScore
 
@@ -77,7 +77,7 @@ def competitors(energy: ev.Energy, x: torch.Tensor, num_steps: int, *, compiled:
     if compiled:
         fast = replace(chain, compiled=True)
         runs["evolvent, compiled"] = lambda: fast.evolve(energy, x, noise)
-    if x.shape[1] != 2 and computes_bfloat16(x.device):
+    if x.shape[1] != 2 and gains_from_bfloat16(x.device):
         runs["evolvent, bfloat16"] = rounded(runs["evolvent"])
         runs["by hand, bfloat16"] = rounded(runs["by hand"])
     return runs

@@ -1,6 +1,7 @@
 """Who may import whom: the method reads downwards, and no import points up."""
 
 import ast
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 import evolvent
 
 ROOT = Path(evolvent.__file__).parent
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 LAYERS = [
     {"shapes", "machine", "processes.ranks", "processes.leading"},
@@ -114,3 +116,13 @@ def test_files_stay_under_400_lines(path):
 
 def test_the_trainer_never_says_what_it_trains():
     assert "energy" not in (ROOT / "training" / "trainer.py").read_text().lower()
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.rglob("*.py")), ids=lambda path: path.name)
+def test_a_benchmark_imports_what_there_is(path):
+    """Nothing else runs them all."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "evolvent":
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name) or importlib.util.find_spec(f"{node.module}.{alias.name}")
