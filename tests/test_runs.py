@@ -115,6 +115,15 @@ class InterruptedTwice(Interrupted):
         return drawn
 
 
+@pytest.fixture
+def _ctrl_c_is_heard():
+    """A shell starts what it puts in the background with Ctrl-C ignored."""
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, usual)
+
+
+@pytest.mark.usefixtures("_ctrl_c_is_heard")
 def test_two_signals_at_once_are_one_and_a_later_one_ends_the_run_at_its_last_checkpoint(
     tmp_path, monkeypatch
 ):
