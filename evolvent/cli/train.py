@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jsonargparse import Namespace
 from rich.console import Console
 
 from evolvent.cli.drawing import Device, settle_device
@@ -91,11 +92,16 @@ def train(words: list[str]) -> int:
         "seed": (record["seed"] if record else 0) if values.seed is None else values.seed,
         "device": settle_device(values.device or (record["device"] if record else "auto")),
     }
-    if record is None:
-        facts["init_from"] = origin.init_from
-        trainer = _trainer(recipe, facts, values.guard, origin.weights)
-        del origin  # the weights, which the learner has now
-        return _start(trainer, values.out, facts, values.max_minutes)
+    if record:
+        return _go_on(record, recipe, facts, values)
+    facts["init_from"] = origin.init_from
+    trainer = _trainer(recipe, facts, values.guard, origin.weights)
+    del origin  # the weights, which the learner has now
+    return _start(trainer, values.out, facts, values.max_minutes)
+
+
+def _go_on(record: dict[str, Any], recipe: RecipeFunction, facts: dict[str, Any], values: Namespace) -> int:
+    """With the run in --out, whose run.json is `record`."""
     guard = values.guard
     if guard is None and "guard" in record:  # not there yet where the run was stopped before its first step
         guard = record["guard"] is not None
@@ -105,7 +111,7 @@ def train(words: list[str]) -> int:
         return 0
     check_data(facts["arguments"])
     if here().first:
-        warn_of_changes(record.get("sources", {}), sources(reference), values.out)
+        warn_of_changes(record.get("sources", {}), sources(facts["recipe"]), values.out)
         tell_moved(record, moved)
     with _taken(lambda: _opened(values.out)) as run:
         run.record |= {"device": facts["device"], "arguments": record["arguments"] | moved}
