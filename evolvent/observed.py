@@ -90,11 +90,8 @@ def complete(
     """
     stages = stages_to_complete(learner) if stages is None else stages
     _check(learner, seen, labels)
-    model, found, seen = (
-        copy.deepcopy(learner),
-        [],
-        seen.clone(),
-    )  # a chain takes no tensors of inference mode
+    model, found = copy.deepcopy(learner), []
+    seen = seen.clone()  # a chain takes no tensors of inference mode
     score, held = model.energy.net, {"beta": 1.0, "temperature": _temperature(stages)}
     if hasattr(model, "beta"):
         held["beta"], model.beta = model.beta, 1.0
