@@ -7,13 +7,14 @@
 The model is p(x | y) for every y. It knows nothing of how frequent classes are; `sample` takes turns.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from evolvent.augmentation import Augmentation
 from evolvent.conditional import Conditional
 from evolvent.dynamics import Dynamics, Evolution
+from evolvent.flows import Flow
+from evolvent.learners.amortized import MappingLoss
 from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.update import Update
@@ -23,13 +24,18 @@ from evolvent.shapes import Labelled, Labels, Points, apart, carry
 
 
 class ConditionalGCN(GCN):
-    """A GCN, or under a JKO flow a w-GCN, whose data carry their labels, over a conditional energy.
+    """A GCN, or under a JKO flow a w-GCN, whose data carry their labels, over a conditional energy."""
 
-    parts: the keywords of GCN, and its dynamics.
-    """
-
-    def __init__(self, energy: Conditional, particles: PersistentByClass, *parts: Any, **more: Any) -> None:
-        super().__init__(energy, particles, *parts, **more)
+    def __init__(
+        self,
+        energy: Conditional,
+        particles: PersistentByClass,
+        dynamics: Dynamics,
+        *,
+        flow: Flow | None = None,
+        sampling: Dynamics | None = None,
+    ) -> None:
+        super().__init__(energy, particles, dynamics, flow=flow, sampling=sampling)
         _check_same(energy, "bank", particles.num_classes)
         self.num_classes = particles.num_classes
 
@@ -53,13 +59,24 @@ class ConditionalGCN(GCN):
 
 
 class ConditionalGGCN(GGCN):
-    """A GGCN whose data carry their labels, over a conditional energy and a mapping by class (`nets.classes`).
+    """A GGCN whose data carry their labels, over a conditional energy and a mapping by class (`nets.classes`)."""
 
-    parts: the keywords of GGCN.
-    """
-
-    def __init__(self, energy: Conditional, mapping: nn.Module, **parts: Any) -> None:
-        super().__init__(energy, mapping, **parts)
+    def __init__(
+        self,
+        energy: Conditional,
+        mapping: nn.Module,
+        *,
+        flow: Flow,
+        mapping_loss: MappingLoss,
+        training: dict[str, Dynamics],
+        sampling: dict[str, Dynamics],
+        beta: float = 1.0,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__(
+            energy, mapping, flow=flow, mapping_loss=mapping_loss, training=training, sampling=sampling, beta=beta,
+            augmentation=augmentation,
+        )  # fmt: skip
         _check_same(energy, "mapping", mapping.num_classes)
         self.num_classes = mapping.num_classes
 
