@@ -18,6 +18,25 @@ from evolvent.training.trainer import Adam, Schedule, Trainer
 
 ARGUMENTS = {"num_steps": 12}
 
+RECIPE = """
+import os, signal
+import torch
+from torch import nn
+
+from evolvent import Adam, Energy, Experiment, Gaussian, GCN, Langevin, Persistent, Schedule
+from evolvent.data.toys import Ring
+
+
+def toy(num_steps: int = 6, {keyword}: float = 1e-2) -> Experiment:
+    {first}
+    net = nn.Sequential(nn.Linear(2, 8), nn.SiLU(), nn.Linear(8, 1), nn.Flatten(0))
+    energy = Energy(net, Gaussian((2,)))
+    learner = GCN(energy, Persistent(energy.reference, 16), Langevin(0.01, 2))
+    adam = {{"energy": Adam({keyword})}}
+    return Experiment(learner, Ring, Schedule(num_steps, 8, adam, log_every=2, checkpoint_every=2))
+"""
+"""The same as a file of one's own, to be formatted: its recipe is `toy`."""
+
 
 class Heard(Watcher):
     """Keeps what was said."""
