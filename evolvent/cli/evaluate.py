@@ -95,10 +95,11 @@ def evaluate(
     """
     if out is not None:
         _check_picture(Path(out), overwrite=overwrite)
-    if kept := is_trained(source) and Path(source).is_dir():
+    trained = is_trained(source)
+    if kept := trained and Path(source).is_dir():
         _check_kept(Path(source))
     sight = _sight(measures, detector, cache=cache, device=device)
-    if is_trained(source):
+    if trained:
         saved = from_pretrained(source, device=sight.device)
         case = _of_run(saved, num, sampling, against=against, split=split)
     else:

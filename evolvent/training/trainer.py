@@ -205,15 +205,11 @@ class Trainer:
             raise ValueError(
                 f'a vital sign cannot be called "{min(taken)}", as a log says that of every line'
             )
+        check_losses(update.losses, self.optimisers)
         norms = {}
         for name, loss in update.losses.items():
-            if not any(name == trained or name.startswith(f"{trained}.") for trained in self.optimisers):
-                raise ValueError(
-                    f'nothing trains "{name}", which has a loss: schedule.adam names {list(self.optimisers)}'
-                )
             loss.backward(inputs=parameters_of(self.learner, name))
             norms[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
-        check_covered(self.optimisers, update.losses)
         return update._replace(stats=update.stats | norms)
 
     def _join(self) -> None:
@@ -343,14 +339,17 @@ def check_apart(trained: Iterable[str]) -> None:
             )
 
 
-def check_covered(trained: Iterable[str], losses: Iterable[str]) -> None:
-    """ValueError where one that shall be trained has no loss, its own or of a part: it would learn nothing."""
-    for name in trained:
-        if not any(loss == name or loss.startswith(f"{name}.") for loss in losses):
-            raise ValueError(
-                f'schedule.adam trains "{name}", which has no loss: there are losses of {[*losses]}; leave it out, or'
-                " return one of its name"
-            )
+def check_losses(losses: Iterable[str], trained: Iterable[str]) -> None:
+    """ValueError for a loss that trains nothing, and for a submodule without a loss, its own or of a part."""
+    losses, trained = [*losses], [*trained]
+    trains = {(loss, name) for loss in losses for name in trained if f"{loss}.".startswith(f"{name}.")}
+    if idle := [loss for loss in losses if all(loss != named for named, _ in trains)]:
+        raise ValueError(f'nothing trains "{idle[0]}", which has a loss: schedule.adam names {trained}')
+    if lacking := [name for name in trained if all(name != named for _, named in trains)]:
+        raise ValueError(
+            f'schedule.adam trains "{lacking[0]}", which has no loss: there are losses of {losses}; leave it out, or'
+            " return one of its name"
+        )
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> torch.Tensor:
