@@ -64,6 +64,7 @@ def mapped(
     lr: float = 4e-4,
     mapping_lr: float = 1.5e-4,
     augment: Augment = 0.0,
+    averaging: float = 0.9995,
     captured: bool = True,
     labels: bool = False,
     num_classes: int = USUAL_CLASSES,
@@ -86,6 +87,7 @@ def mapped(
         hidden_step_size: of the chain.
         lr: learning rate of the energy, which should be faster than the mapping's.
         augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
+        averaging: decay of the average of the weights, a step: 0.9998 goes back some 5,000 steps.
         captured: on a GPU, record a step once as a CUDA graph and replay it; false for data that stream.
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
         num_classes: in the labels of `data`.
@@ -104,7 +106,7 @@ def mapped(
         augmentation=augmentation(augment, num_steps * batch_size),
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    clocks = schedule(num_steps, batch_size, adam, captured=captured)
+    clocks = schedule(num_steps, batch_size, adam, averaging=averaging, captured=captured)
     return on_images(learner, partial(part, data, size), clocks, num_classes=known)
 
 
@@ -283,13 +285,15 @@ def energy_of(width: int, size: int = SIZE, *, depth: int = 2, patch: int = 1) -
     return Energy(score, Uniform((CHANNELS, size, size)))
 
 
-def schedule(num_steps: int, batch_size: int, adam: dict[str, Adam], *, captured: bool) -> Schedule:
+def schedule(
+    num_steps: int, batch_size: int, adam: dict[str, Adam], *, averaging: float = 0.9995, captured: bool
+) -> Schedule:
     """Clocks for a run of many short steps on a GPU."""
     return Schedule(
         num_steps,
         batch_size,
         adam,
-        averaging=0.9995,
+        averaging=averaging,
         precision="bfloat16",
         captured=captured,
         sampling_batch_size=500,
