@@ -29,6 +29,7 @@ LAYERS = [
     {"training.session"},
     {"recipes"},
     {"pretrained"},
+    {"averaging"},
     {"processes.joining", "cli.terminal", "cli.options", "cli.drawing", "cli.given",
      "cli.seeing", "cli.remembering", "cli.writing", "cli.data", "cli.resuming"},
     {"cli.evaluate", "cli.report", "cli.complete", "cli.evolve"},

@@ -1,4 +1,4 @@
-"""The commands beside train: sample, recipes and export; the others have files of their own.
+"""The commands beside train: sample, recipes, export and average; the others have files of their own.
 
 Each is a function whose docstring is its help and whose typed keywords are its options; those of a dataclass
 among them, such as `Sampling`, are options too. To add a command, write such a function and add it to `COMMANDS`.
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from evolvent.averaging import mean_of
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
 from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
@@ -22,7 +23,8 @@ from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of
-from evolvent.storage.files import check_new_folder, check_place
+from evolvent.storage.files import check_new_folder, check_place, write_whole
+from evolvent.storage.sealed import pack_weights
 
 
 def sample(
@@ -99,6 +101,21 @@ def export(source: str, *, out: str, half: bool = True) -> None:
     print(f"weights and a model card to fill in: {out}")
 
 
+def average(runs: list[str], *, out: str, overwrite: bool = False) -> None:
+    """Average the weights of runs that began from the same weights: one model, nearer to the data than each.
+
+    Args:
+        runs: of one recipe, each from `train --init-from` the same weights with a --seed of its own; files likewise.
+        out: a .safetensors, to be drawn from, judged, and begun from.
+        overwrite: replace a file that exists.
+    """
+    if Path(out).suffix != ".safetensors":
+        raise ValueError(f"weights are written as .safetensors, not as {out}")
+    check_place(Path(out), overwrite=overwrite)
+    write_whole(Path(out), pack_weights(*mean_of(runs)))
+    print(f"the mean of {len(runs)}: {out}")
+
+
 COMMANDS = {
     "sample": sample,
     "evolve": evolve,
@@ -108,5 +125,6 @@ COMMANDS = {
     "recipes": recipes,
     "data": data,
     "export": export,
+    "average": average,
 }
 """By the name that the command line knows them under."""

@@ -1,0 +1,89 @@
+"""The mean of runs that began from the same weights, and what has none."""
+
+import json
+import re
+
+import pytest
+import torch
+from hostile import refused
+
+from evolvent.averaging import mean_of
+from evolvent.cli.main import main
+from evolvent.pretrained import from_pretrained
+from evolvent.storage.runs import MODEL, read_model
+
+TOY = ["--num-steps", "3", "--batch-size", "8", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Weights, two runs from them that differ in their seed, and one that was drawn apart."""
+    folder = tmp_path_factory.mktemp("averaging")
+    small = ["digits-adversarial", "--width", "4", "--num-hidden", "4", *TOY]
+    assert main(["train", *small, "--out", str(folder / "base")]) == 0
+    assert main(["train", *small, "--seed", "9", "--out", str(folder / "apart")]) == 0
+    wide = ["--width", "5", "--num-hidden", "4", "--num-steps", "1", "--batch-size", "8"]
+    assert main(["train", "digits-adversarial", *wide, "--out", str(folder / "wider")]) == 0
+    for seed in ("1", "2"):
+        begin = ["--init-from", str(folder / "base"), *TOY, "--seed", seed, "--out", str(folder / seed)]
+        assert main(["train", *begin]) == 0
+    return folder
+
+
+def average(*runs, out):
+    return main(["average", *map(str, runs), "--out", str(out)])
+
+
+def test_the_mean_is_that_of_every_weight_and_says_of_what_it_is(place, tmp_path):
+    runs = [place / "1", place / "2", place / "base"]
+    assert average(*runs, out=tmp_path / "mean.safetensors") == 0
+    weights, metadata = read_model(tmp_path / "mean.safetensors")
+    every = [read_model(run)[0] for run in runs]
+    for name, tensor in weights.items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, torch.stack([of[name] for of in every]).mean(0))
+        else:
+            assert torch.equal(tensor, every[0][name])
+    told = json.loads(metadata["averaged"])
+    assert [(of["source"], of["step"]) for of in told] == [(str(run), 3) for run in runs]
+    assert len({of["sha256"] for of in told}) == 3
+
+
+def test_the_mean_of_the_same_weights_is_those_weights(place):
+    weights, _ = mean_of([place / "1", place / "1" / MODEL])
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in read_model(place / "1")[0].items())
+
+
+def test_a_mean_is_drawn_from_and_begun_from_as_any_weights(place, tmp_path):
+    mean = tmp_path / "mean.safetensors"
+    assert average(place / "1", place / "2", out=mean) == 0
+    assert main(["sample", str(mean), "--num", "4", "--out", str(tmp_path / "samples.png")]) == 0
+    assert main(["train", "--init-from", str(mean), *TOY, "--out", str(tmp_path / "next")]) == 0
+    assert from_pretrained(mean).recipe == "digits-adversarial"
+
+
+def test_weights_in_half_precision_have_a_mean_in_single(place, tmp_path):
+    assert main(["export", str(place / "1"), "--out", str(tmp_path / "half")]) == 0
+    weights, _ = mean_of([tmp_path / "half", place / "2"])
+    assert all(tensor.dtype == torch.float32 for tensor in weights.values() if tensor.is_floating_point())
+
+
+MISTAKES = {
+    "{1}": "a mean is of two models or more: name the others, too",
+    "{1} {apart}": "a mean of models that began apart is none",
+    "{1} digits": "digits is of the recipe digits and",
+    "{1} {wider}": "the nets differ: ",
+    "{1} {1}/log.jsonl": "is not a safetensors file",
+    "{1} {1}/nothing": "there is no such file",
+    "{1} {2} --out mean.png": "weights are written as .safetensors, not as mean.png",
+    "{1} {2} --out {1}/model.safetensors": "already exists: give another name, or --overwrite",
+}
+
+
+@pytest.mark.parametrize("words", MISTAKES)
+def test_what_has_no_mean_is_refused_in_a_sentence(place, tmp_path, capsys, words):
+    runs = {run.name: str(run) for run in place.iterdir()}
+    typed = ["average", "--out", str(tmp_path / "mean.safetensors")]
+    typed += [re.sub(r"{(\w+)}", lambda found: runs[found[1]], word) for word in words.split()]
+    refused(typed, MISTAKES[words], capsys, watched=place)
+    assert not any(tmp_path.iterdir())
