@@ -201,7 +201,7 @@ def test_a_model_goes_to_other_classes_by_way_of_none():
     weights = with_classes_of(three, needed(ten))
     load_weights(three, weights, "the model with ten classes")
     assert not three.energy.net.directions.any()
-    assert torch.equal(forgotten(weights)["energy.net.first.weight"], ten.energy.net.score.first.weight)
+    assert torch.equal(forgotten(weights)["energy.net.stem.weight"], ten.energy.net.score.stem.weight)
 
 
 def test_weights_of_a_learner_without_a_mapping_do_not_fit_one_that_has_it():

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 Recipe = TypeVar("Recipe", bound=Callable)
+NOT_RUN = "not yet run to its end"
+"""The score of a recipe that has none yet."""
 
 
 @dataclass(frozen=True)

@@ -3,111 +3,32 @@
 `data` is what `load` takes; `size` 8 or 16 shrinks its images, which with narrow nets rehearses a recipe on a CPU.
 
 A recipe says what is its own, and hands all other options on to what it shares with others, `mapped` or `from_noise`.
-
-Training runs in bfloat16, on a CPU only where that is faster. `captured` records the forward and backward passes as
-one CUDA graph (a set that streams from its file cannot be drawn inside one: give --captured false there).
 """
 
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
-from torch import nn
-
-from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
-from evolvent.dynamics import Dynamics, Independent, Langevin
-from evolvent.energy import Energy
 from evolvent.flows import JKO, logistic
 from evolvent.learners.amortized import Adversarial
 from evolvent.learners.multigrid import MultiGrid
-from evolvent.metrics.scores import judge_images
 from evolvent.nets.mapping import ResidualMapping, Upsampling
-from evolvent.nets.score import ResidualScore
-from evolvent.recipes.card import recipe
+from evolvent.recipes.card import NOT_RUN, recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import USUAL_CLASSES, known_classes
-from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
-from evolvent.reference import Uniform
-from evolvent.training.trainer import Adam, Experiment, Schedule
+from evolvent.recipes.mapped import mapped, paired_flow
+from evolvent.recipes.residual import on_images, residual_energy, schedule
+from evolvent.training.trainer import Adam, Experiment
 
 SIZE, CHANNELS = 32, 3
-NOT_RUN = "not yet run to its end"
-Part = Callable[[str, int, str], Images | Stream]
-"""part(data, size, split) gives what is learned from, "train", and what is held out, "test"."""
 
 
 def of_cifar10(data: str, size: int, split: str) -> Images | Stream:
     """CIFAR-10's own parts; what is learned from is mirrored at random."""
     return load(data, size=size, split=split, channels=CHANNELS, flip=split == "train")
-
-
-def mapped(
-    data: str = "cifar10",
-    size: int = SIZE,
-    num_steps: int = 20000,
-    batch_size: int = 256,
-    width: int = 64,
-    mapping_width: int = 128,
-    num_hidden: int = 128,
-    depth: int = 2,
-    patch: int = 1,
-    tau: float = 0.04,
-    tau_end: float | None = None,
-    beta: float = 8.0,
-    selection_steps: int = 30,
-    hidden_steps: int = 25,
-    hidden_step_size: float = 0.01,
-    lr: float = 4e-4,
-    mapping_lr: float = 1.5e-4,
-    augment: Augment = 0.0,
-    averaging: float = 0.9995,
-    captured: bool = True,
-    labels: bool = False,
-    num_classes: int = USUAL_CLASSES,
-    *,
-    training: dict[str, Dynamics],
-    part: Part,
-) -> Experiment:
-    """What the recipes share in which a mapping bears the particles; `training` and `part` are theirs to say.
-
-    Args:
-        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
-        num_hidden: numbers in a code.
-        depth: residual blocks of the energy at every resolution.
-        patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
-        tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
-        tau_end: where tau goes over the run, by factors; without it tau stays.
-        beta: weight of the energy in the hidden chain, at sampling.
-        selection_steps: births that a code may go over to before that chain, as the energy says; 0 for none.
-        hidden_steps: of the chain.
-        hidden_step_size: of the chain.
-        lr: learning rate of the energy, which should be faster than the mapping's.
-        augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
-        averaging: decay of the average of the weights, a step: 0.9998 goes back some 5,000 steps.
-        captured: on a GPU, record a step once as a CUDA graph and replay it; false for data that stream.
-        labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
-        num_classes: in the labels of `data`.
-    """
-    known = known_classes(labels, num_classes)
-    selection = {"selection": Independent(num_steps=selection_steps)} if selection_steps else {}
-    learner = adversarial_ggcn(
-        energy_of(width, size, depth=depth, patch=patch),
-        partial(ResidualMapping, size, CHANNELS, width=mapping_width, growth=2, widest=512),
-        num_hidden=num_hidden,
-        num_classes=known,
-        flow=paired_flow(tau, tau_end, num_steps),
-        training=training,
-        sampling=selection | {"hidden": Langevin(hidden_step_size, hidden_steps)} | training,
-        beta=beta,
-        augmentation=augmentation(augment, num_steps * batch_size),
-    )
-    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
-    clocks = schedule(num_steps, batch_size, adam, averaging=averaging, captured=captured)
-    return on_images(learner, partial(part, data, size), clocks, num_classes=known)
 
 
 @recipe(
@@ -126,6 +47,8 @@ def cifar10(
     tau: float = 0.2,
     lr: float = 1e-3,
     mapping_lr: float = 7e-4,
+    picture_every: int = 500,
+    checkpoint_every: int = 1000,
     **options: Any,
 ) -> Experiment:
     """`cifar10-amortized` with nets that a CPU can train.
@@ -147,8 +70,11 @@ def cifar10(
         tau=tau,
         lr=lr,
         mapping_lr=mapping_lr,
+        picture_every=picture_every,
+        checkpoint_every=checkpoint_every,
         training={},
         part=of_cifar10,
+        channels=CHANNELS,
         **options,
     )
 
@@ -156,7 +82,7 @@ def cifar10(
 @recipe(shows="amortised GGCN: no chain in training", minutes=15, hardware="1 H100", score=NOT_RUN)
 def cifar10_amortized(**options: Any) -> Experiment:
     """Adversarial amortisation; hidden-space evolution at sampling."""
-    return mapped(training={}, part=of_cifar10, **options)
+    return mapped(training={}, part=of_cifar10, channels=CHANNELS, **options)
 
 
 @recipe(shows="GGCN: hidden birth, evolution in image space", minutes=30, hardware="1 H100", score=NOT_RUN)
@@ -171,7 +97,7 @@ def cifar10_ggcn(
         noise: of it, its standard deviation a step.
     """
     image = noisy_descent(chain_step_size, chain_steps, noise)
-    return mapped(training={"image": image}, part=of_cifar10, **options)
+    return mapped(training={"image": image}, part=of_cifar10, channels=CHANNELS, **options)
 
 
 def from_noise(
@@ -208,7 +134,7 @@ def from_noise(
     """
     known = known_classes(labels, num_classes)
     learner = chains_from_noise(
-        energy_of(width, size),
+        residual_energy(width, size),
         noisy_descent(chain_step_size, chain_steps, noise),
         flow=flow,
         num_slots=num_slots,
@@ -269,7 +195,7 @@ def cifar10_multigrid(
         Upsampling(above, below, CHANNELS, width=mapping_width) for below, above in pairwise(sizes)
     ]
     learner = MultiGrid(
-        [energy_of(width, side) for side in sizes],
+        [residual_energy(width, side) for side in sizes],
         [first, *upsamplings],
         flow=paired_flow(tau),
         mapping_loss=Adversarial(logistic),
@@ -278,44 +204,3 @@ def cifar10_multigrid(
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
     return on_images(learner, partial(of_cifar10, data, size), clocks)
-
-
-def energy_of(width: int, size: int = SIZE, *, depth: int = 2, patch: int = 1) -> Energy:
-    score = ResidualScore(size, CHANNELS, width=width, growth=2, widest=512, depth=depth, patch=patch)
-    return Energy(score, Uniform((CHANNELS, size, size)))
-
-
-def schedule(
-    num_steps: int, batch_size: int, adam: dict[str, Adam], *, averaging: float = 0.9995, captured: bool
-) -> Schedule:
-    """Clocks for a run of many short steps on a GPU."""
-    return Schedule(
-        num_steps,
-        batch_size,
-        adam,
-        averaging=averaging,
-        precision="bfloat16",
-        captured=captured,
-        sampling_batch_size=500,
-        log_every=100,
-        picture_every=2000,
-        checkpoint_every=5000,
-    )
-
-
-def on_images(
-    learner: nn.Module,
-    part: Callable[[str], Images | Stream],
-    clocks: Schedule,
-    *,
-    num_classes: int | None = None,
-) -> Experiment:
-    """Trained on the part "train", judged by the part "test".
-
-    num_classes: of the labels that are learned, None for no labels.
-    """
-
-    def train() -> Images | Stream:
-        return part("train") if num_classes is None else part("train").with_labels(num_classes)
-
-    return Experiment(learner, train, clocks, held_out=lambda: part("test"), judge=judge_images)

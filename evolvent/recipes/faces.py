@@ -8,9 +8,9 @@ from typing import Any
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
-from evolvent.recipes.card import recipe
+from evolvent.recipes.card import NOT_RUN, recipe
 from evolvent.recipes.chains import noisy_descent
-from evolvent.recipes.cifar10 import NOT_RUN, mapped
+from evolvent.recipes.mapped import mapped
 from evolvent.training.trainer import Experiment
 
 SIZE = 64
@@ -61,5 +61,6 @@ def faces64_ggcn(
         hidden_step_size=hidden_step_size,
         training={"image": noisy_descent(chain_step_size, chain_steps, noise)},
         part=of_faces,
+        channels=3,
         **options,
     )

@@ -1,18 +1,22 @@
-"""Particles that a mapping bears: what recipes under an adversarial mapping loss share."""
+"""Particles that a mapping bears: what recipes under an adversarial mapping loss share, and those of images whole."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import nn
 
-from evolvent.augmentation import Augmentation
-from evolvent.dynamics import Dynamics
+from evolvent.augmentation import Augment, Augmentation, augmentation
+from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import Energy
 from evolvent.flows import JKO, Annealed, Flow, logistic
 from evolvent.learners.amortized import Adversarial
 from evolvent.learners.conditional import ConditionalGGCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.nets.classes import ByClass
-from evolvent.recipes.labelled import conditional
+from evolvent.nets.mapping import ResidualMapping
+from evolvent.recipes.labelled import USUAL_CLASSES, conditional, known_classes
+from evolvent.recipes.residual import Part, on_images, residual_energy, schedule
+from evolvent.training.trainer import Adam, Experiment
 
 
 def paired_flow(tau: float, tau_end: float | None = None, num_steps: int = 0) -> Flow:
@@ -45,3 +49,81 @@ def adversarial_ggcn(
         return model(energy, mapping_of(num_hidden=num_hidden), **parts)
     mapping = ByClass(mapping_of(num_hidden=2 * num_hidden), num_classes)
     return ConditionalGGCN(conditional(energy, num_classes), mapping, **parts)
+
+
+def mapped(
+    data: str = "cifar10",
+    size: int = 32,
+    num_steps: int = 20000,
+    batch_size: int = 256,
+    width: int = 64,
+    mapping_width: int = 128,
+    num_hidden: int = 128,
+    depth: int = 2,
+    patch: int = 1,
+    tau: float = 0.04,
+    tau_end: float | None = None,
+    beta: float = 8.0,
+    selection_steps: int = 30,
+    hidden_steps: int = 25,
+    hidden_step_size: float = 0.01,
+    lr: float = 4e-4,
+    mapping_lr: float = 1.5e-4,
+    augment: Augment = 0.0,
+    averaging: float = 0.9995,
+    picture_every: int = 2000,
+    checkpoint_every: int = 5000,
+    captured: bool = True,
+    labels: bool = False,
+    num_classes: int = USUAL_CLASSES,
+    *,
+    training: dict[str, Dynamics],
+    part: Part,
+    channels: int,
+) -> Experiment:
+    """What the recipes share in which a mapping bears the particles; what has no default is theirs to say.
+
+    Args:
+        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
+        num_hidden: numbers in a code.
+        depth: residual blocks of the energy at every resolution.
+        patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
+        tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
+        tau_end: where tau goes over the run, by factors; without it tau stays.
+        beta: weight of the energy in the hidden chain, at sampling.
+        selection_steps: births that a code may go over to before that chain, as the energy says; 0 for none.
+        hidden_steps: of the chain.
+        hidden_step_size: of the chain.
+        lr: learning rate of the energy, which should be faster than the mapping's.
+        augment: shift, cut and recolour what the energy compares, for few images: a probability, or "adaptive".
+        averaging: decay of the average of the weights, a step: 0.9998 goes back some 5,000 steps.
+        picture_every: steps from one picture of particles to the next.
+        checkpoint_every: steps from one checkpoint to the next, which are lost when the process is killed.
+        captured: on a GPU, record a step once as a CUDA graph and replay it; false for data that stream.
+        labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
+        num_classes: in the labels of `data`.
+    """
+    known = known_classes(labels, num_classes)
+    selection = {"selection": Independent(num_steps=selection_steps)} if selection_steps else {}
+    learner = adversarial_ggcn(
+        residual_energy(width, size, channels, depth=depth, patch=patch),
+        partial(ResidualMapping, size, channels, width=mapping_width, growth=2, widest=512),
+        num_hidden=num_hidden,
+        num_classes=known,
+        flow=paired_flow(tau, tau_end, num_steps),
+        training=training,
+        sampling=selection | {"hidden": Langevin(hidden_step_size, hidden_steps)} | training,
+        beta=beta,
+        augmentation=augmentation(augment, num_steps * batch_size),
+    )
+    adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
+    clocks = schedule(
+        num_steps,
+        batch_size,
+        adam,
+        averaging=averaging,
+        picture_every=picture_every,
+        checkpoint_every=checkpoint_every,
+        captured=captured,
+    )
+    return on_images(learner, partial(part, data, size), clocks, num_classes=known)
