@@ -12,6 +12,7 @@ from torch import Tensor
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
 from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
+from evolvent.cli.energy import energy
 from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
 from evolvent.cli.report import report
@@ -104,6 +105,7 @@ COMMANDS = {
     "evolve": evolve,
     "complete": complete,
     "evaluate": evaluate,
+    "energy": energy,
     "report": report,
     "recipes": recipes,
     "data": data,
