@@ -28,6 +28,7 @@ from evolvent.learners.gcn import GCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
 from evolvent.learners.wgcn import WGCN
+from evolvent.likelihood import energies
 from evolvent.noise import ImageNoise, Noise
 from evolvent.observed import complete
 from evolvent.particles import Fresh, Persistent, PersistentByClass
@@ -43,5 +44,5 @@ __all__ = [
     "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Conditional", "ConditionalGCN",
     "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
     "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer",
-    "Underdamped", "Uniform", "complete", "draw", "from_pretrained", "linear", "logistic",
+    "Underdamped", "Uniform", "complete", "draw", "energies", "from_pretrained", "linear", "logistic",
 ]  # fmt: skip

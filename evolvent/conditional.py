@@ -6,10 +6,12 @@ It runs on the points without it, under the energy at their classes:
 
     U(x, y)                 Conditional: x carries y
     U(x | y), y fixed       Conditional.given(y): x carries nothing
+    U(x)                    Conditional.class_free(): likewise, of no class
 """
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from evolvent.energy import Energy, Load, Pullback
@@ -32,6 +34,10 @@ class Conditional(Energy):
         """The energy of points that carry no label, row i of class labels[i]."""
         return AtClasses(self, labels)
 
+    def class_free(self) -> "ClassFree":
+        """The energy of points whose class nobody knows; of a net that says by `num_classes` how many there are."""
+        return ClassFree(self)
+
     def pullback(self, mapping: nn.Module, hidden: Reference, *, beta: float = 1.0) -> "Conditional":
         """V(z, y) = β Φ(g(z, y), y) − log q(z), for a mapping that hands the label on to what it bears."""
         return Conditional(Pullback(self.net, mapping, beta), hidden)
@@ -53,3 +59,21 @@ class AtClasses(Energy):
 
     def load(self, x: Points) -> Load:
         return self.joint.load(carry(x, self.labels))
+
+
+class ClassFree(Energy):
+    """U(x) = −log Σ_y exp(−U(x, y)), of the law that is left of p(x, y) ∝ exp(−U(x, y)) without y.       [derived]
+
+    It is the energy that Grathwohl et al. (ICLR 2020) read off a classifier. A class weighs in it as its integral Z_y
+    does, which training within classes does not level; a mixture of p(x | y) at equal weights would need log Z_y, which
+    nobody knows. The net is run once a class.
+    """
+
+    def __init__(self, joint: Conditional) -> None:
+        super().__init__(joint.net, joint.reference)
+        self.joint = joint
+
+    def potential(self, x: Points) -> PerPoint:
+        """Φ(x) = −log Σ_y exp(−Φ(x, y)): the reference, which knows no classes, stands outside of the sum."""
+        classes = torch.arange(self.net.num_classes, device=x.device)
+        return -torch.stack([-self.joint.given(y.expand(len(x))).potential(x) for y in classes]).logsumexp(0)

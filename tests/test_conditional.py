@@ -101,6 +101,27 @@ def test_the_label_is_no_part_of_what_the_reference_weighs():
     assert torch.allclose(labelled[:, :-1], x) and not labelled[:, -1].any()
 
 
+def test_the_energy_of_no_class_is_that_of_the_law_summed_over_classes():
+    """exp(−U(x)) = Σ_y exp(−U(x, y)), and its force is the mean over p(y | x) of those at each class."""
+    x, _ = points()
+    u = energy(reference=Gaussian)
+    each = [u.given(torch.full((12,), label)) for label in range(3)]
+    joint = torch.stack([-one(x) for one in each]).double().exp()
+    free = u.class_free()
+    assert torch.allclose(free(x).double(), -joint.sum(0).log(), rtol=1e-5)
+    share = (joint / joint.sum(0)).float().view(3, 12, 1, 1, 1)
+    expected = (share * torch.stack([one.force(x) for one in each])).sum(0)
+    assert torch.allclose(free.force(x), expected, atol=1e-5)
+
+
+def test_a_class_far_above_all_others_is_the_energy_of_no_class():
+    """Φ = −a_y with heights 0, 10, 100: no exponential of 100 is taken in float32."""
+    x, _ = points()
+    assert torch.equal(
+        Conditional(Bias(), Uniform(SHAPE)).class_free().potential(x), torch.full((12,), -100.0)
+    )
+
+
 def test_a_batch_of_another_size_than_the_labels_is_refused():
     x, labels = points()
     with pytest.raises(ValueError, match="11 points cannot carry 12 labels"):

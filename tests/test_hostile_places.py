@@ -70,6 +70,9 @@ COMMANDS = {
     "sample png": (("sample", "{run}", "--out"), "png"),
     "sample npz": (("sample", "{run}", "--out"), "npz"),
     "evaluate": (("evaluate", "{run}", "--out"), "png"),
+    "energy": (("energy", "{run}", "--out"), "npz"),
+    "energy csv": (("energy", "{run}", "--out"), "csv"),
+    "energy picture": (("energy", "{run}", "--out", "fresh.npz", "--picture"), "png"),
     "data": (("data", "{few}", "--out"), "npz"),
     "data sheet": (("data", "{few}", "--out", "fresh.npz", "--sheet"), "png"),
 }
@@ -94,7 +97,7 @@ def runs(tmp_path_factory):
 def place(tmp_path, monkeypatch):
     """A folder with one of each: old files, folders of others, links, a pipe, devices."""
     monkeypatch.chdir(tmp_path)
-    for ending in ("", ".png", ".npz"):
+    for ending in ("", ".png", ".npz", ".csv"):
         (tmp_path / f"old{ending}").write_bytes(b"of somebody else")
         (tmp_path / f"link{ending}").symlink_to("old")
         (tmp_path / f"dangling{ending}").symlink_to("nowhere")
@@ -105,7 +108,7 @@ def place(tmp_path, monkeypatch):
     for name in ("theirs/thesis.tex", "hidden/.thesis.tex"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(b"of somebody else")
-    for name in ("pipe", "pipe.png", "pipe.npz"):
+    for name in ("pipe", "pipe.png", "pipe.npz", "pipe.csv"):
         # The reader that `contents` would wait for is never asked: a pipe is no file.
         os.mkfifo(tmp_path / name)
     return tmp_path

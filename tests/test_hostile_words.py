@@ -149,8 +149,8 @@ COMMANDS = {
     "TRAIN": 'there is no command "TRAIN": there are train, sample,',
     "sampel {images}": 'there is no command "sampel": there are train, sample,',
     "🎲": 'there is no command "🎲": there are train, sample, evolve, complete,',
-    "{long}": "there are train, sample, evolve, complete, evaluate, report, recipes, data",
-    "{my}": "there are train, sample, evolve, complete, evaluate, report, recipes, data",
+    "{long}": "there are train, sample, evolve, complete, evaluate, energy, report, recipes, data",
+    "{my}": "there are train, sample, evolve, complete, evaluate, energy, report, recipes, data",
     "train\\n": 'there is no command "trainn": there are train, sample,',
     "report": "the source is missing (`evolvent report --help` says what it is)",
     "report ''": "the source is empty: give it a value",
@@ -271,6 +271,44 @@ EVALUATE = {
     "evaluate {points} --against digits": "--against takes data of images, and the samples are points",
 }
 
+ENERGY = {
+    "energy": "the source is missing (`evolvent energy --help` says what it is)",
+    "energy ''": "the source is empty: give it a value",
+    "energy nowhere": "nowhere holds no weights: there is no such file",
+    "energy {points}": "energies are told of images, and this model draws points of [2]",
+    "energy {images} --data ''": "--data is empty: give it a value, or leave it out",
+    "energy {images} --data {place}/nowhere": 'give "digits", "cifar10", "cifar100", "mnist",',
+    "energy {images} --data {my}": "is one file; put pictures in a folder or a ZIP, or arrays",
+    "energy {images} --data {images}": "has 1 pictures of its own and 1 in subfolders, so it is not",
+    "energy {images} --data {place}/few.npz --split test": "has no 'test' images, it holds images; cut some off with",
+    "energy {images} --data digits --split test": "digits has no 'test' part; load all of it and cut one off",
+    "energy digits --data {place}/few.npz": "the model's images are 32 × 32 px with 1 channels and those of",
+    "energy {images} --against {place}/nowhere": 'give "digits", "cifar10", "cifar100", "mnist",',
+    "energy digits --against {place}/few.npz": "8 × 8 px with 1: bring them to that by",
+    "energy {images} --split test": "--split is the part of the data that --data names: give both or",
+    "energy {images} --against-split test": "--against-split is the part of the data that --against names",
+    "energy {images} --against {place}/few.npz --against-split valid": "has no 'valid' images, it holds images; cut some",
+    "energy {images} --against {place}/few.npz --num 1": "1 and 1 numbers are too few: at least 2 are needed on each side",
+    "energy {images} --num 0": "energies are told of at least 1 image, and --num asks for 0",
+    "energy {images} --num -1": "energies are told of at least 1 image, and --num asks for -1",
+    "energy {images} --batch-size 0": "images are looked at in batches of at least 1, not of 0",
+    "energy {images} --batch-size 1180591620717411303424": "samples of 256 bytes do not fit the",
+    "energy {images} --label 3": "this model was trained without labels, and has no classes to choose",
+    "energy {images} --label own": "this model was trained without labels, and has no classes to choose",
+    "energy {images} --label free": "this model was trained without labels, and has no classes to choose",
+    "energy digits --label 10": "there is no class 10: this model knows 0 to 9",
+    "energy digits --label 1,2": "--label is a class by its number, such as 3, or own, or free, not",
+    "energy digits --label seven": "--label is a class by its number, such as 3, or own, or free, not",
+    "energy digits --label {long}": "--label is a class by its number, such as 3, or own, or free, not",
+    "energy {images} --out x": "energies are written as .npz or .csv, not as x",
+    "energy {images} --out x.png": "energies are written as .npz or .csv, not as x.png",
+    "energy {images} --out {place}/few.npz": "already exists: give another name, or --overwrite",
+    "energy {images} --picture x.jpg": "the picture of the likeliest images is a .png, not x.jpg",
+    "energy {images} --picture {place}": "the picture of the likeliest images is a .png, not",
+    "energy {images} --temperature 2": "evolvent energy has no option --temperature",
+    "energy {images} --device tpu": "--device takes one of 'auto', 'cpu', 'cuda', not \"tpu",
+}
+
 DATA = {
     "data": "the source is missing (`evolvent data --help` says what it is)",
     "data ''": "the source is empty: give it a value",
@@ -316,7 +354,7 @@ COMPLETE = {
     "complete {points}": "only images are completed, and this model draws points of [2]",
 }
 
-TABLES = (TRAIN, COMMANDS, SAMPLE, EVALUATE, COMPLETE, DATA)
+TABLES = (TRAIN, COMMANDS, SAMPLE, EVALUATE, ENERGY, COMPLETE, DATA)
 
 
 @pytest.fixture(scope="module")

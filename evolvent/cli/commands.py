@@ -13,6 +13,7 @@ from evolvent.averaging import mean_of
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
 from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
+from evolvent.cli.energy import energy
 from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
 from evolvent.cli.report import report
@@ -121,6 +122,7 @@ COMMANDS = {
     "evolve": evolve,
     "complete": complete,
     "evaluate": evaluate,
+    "energy": energy,
     "report": report,
     "recipes": recipes,
     "data": data,

@@ -1,9 +1,10 @@
 """What `evaluate` is given: images that some program made, and the data that samples are held to.
 
 The data come in three: what judges, other real images that show what real data would score, and whether a model
-learned from those (only then can it have learned them by heart).
+learned from those (only then can it have learned them by heart). `images_of` reads data for a model that looks at them.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 from evolvent.cli.drawing import as_seen
 from evolvent.data.folders import PICTURE_SUFFIXES, sizes_in
-from evolvent.data.images import Images
+from evolvent.data.images import Images, evenly
 from evolvent.data.readers import from_file, load, splits_of
+from evolvent.data.streams import Stream
 from evolvent.metrics.scores import shuffled
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
@@ -122,24 +124,68 @@ def _main_part(source: str) -> str:
     return "train" if "train" in parts else parts[0]
 
 
+def images_of(saved: Saved, data: str | None, split: str | None) -> tuple[str, Images]:
+    """Images of the model's size that `data` names, or its recipe's held-out ones, and what they are called.
+
+    Their test part is taken if they have one, unless `split` says another; ValueError where they do not fit the model.
+    """
+    if data is None and split is not None:
+        raise ValueError("--split is the part of the data that --data names: give both or none")
+    if data is None:
+        return "its held-out data", _held_out(saved)
+    split = split or ("test" if "test" in splits_of(data) else _main_part(data))
+    images, wanted = _read(data, split, saved.event_shape), saved.event_shape
+    if images.event_shape != wanted:
+        raise ValueError(
+            f"the model's images are {_told(wanted)} channels and those of {data} {_told(images.event_shape)}: bring"
+            f" them to that by `evolvent data {data} --size {max(wanted[1:])} --channels {wanted[0]} --out x.npz`"
+        )
+    return f"{data}, {split}", _in_memory(images)
+
+
+def _held_out(saved: Saved) -> Images:
+    if saved.experiment.held_out is None:
+        raise ValueError(f"the recipe {short_name(saved.recipe)} has no held-out data: name images by --data")
+    images = saved.experiment.held_out()
+    if not _holds_images(images):
+        raise ValueError("the recipe's data are drawn anew each time: name images by --data")
+    return _in_memory(images)
+
+
 def _part(against: str, split: str, shape: tuple[int, ...]) -> Pixels:
-    """One part of the data at the samples' size: arrays as they are, pictures cropped and resized to it."""
-    channels, height, width = shape
-    if Path(against).suffix in ARRAYS:
-        pixels = from_file(against, split=split).pixels
-    else:
-        pixels = _pixels(load(against, max(height, width), split=split, channels=channels))
+    """One part of the data at the samples' size; ValueError for arrays of another."""
+    pixels = _in_memory(_read(against, split, shape)).pixels
     if tuple(pixels.shape[1:]) != shape:
         grey = against if pixels.shape[1] == 1 else "SAMPLES"
         to_rgb = (
-            f"write the grey ones as RGB by `evolvent data {grey} --size {width} --channels 3 --out x.npz`"
+            f"write the grey ones as RGB by `evolvent data {grey} --size {shape[2]} --channels 3 --out x.npz`"
         )
         way = to_rgb if tuple(pixels.shape[2:]) == shape[1:] else "prepare one to the size of the other"
         raise ValueError(
-            f"the samples are {width} × {height} px with {channels} channels and the images of {against} "
-            f"{pixels.shape[3]} × {pixels.shape[2]} px with {pixels.shape[1]}: {way}"
+            f"the samples are {_told(shape)} channels and the images of {against} {_told(pixels.shape[1:])}: {way}"
         )
     return pixels
+
+
+def _read(data: str, split: str, shape: tuple[int, ...]) -> Images | Stream:
+    """One part of the data: arrays as they are, pictures cropped and resized to images of `shape`."""
+    channels, height, width = shape
+    if Path(data).suffix in ARRAYS:
+        return from_file(data, split=split)
+    return load(data, max(height, width), split=split, channels=channels)
+
+
+def _told(shape: Sequence[int]) -> str:
+    channels, height, width = shape
+    return f"{width} × {height} px with {channels}"
+
+
+def _in_memory(source: Images | Stream) -> Images:
+    """A source that holds its images, or of one that streams `some`."""
+    if isinstance(source, Images):
+        return source
+    rows = torch.from_numpy(evenly(len(source), MOST_OF_STREAM))
+    return Images(source.some(MOST_OF_STREAM), None if source.labels is None else source.labels[rows])
 
 
 def _halves(against: str, shape: tuple[int, ...]) -> Given:
@@ -154,10 +200,8 @@ def _halves(against: str, shape: tuple[int, ...]) -> Given:
 
 def _pixels(source: nn.Module, num: int = MOST_OF_STREAM, *, seed: int = 0) -> Tensor:
     """All the images of a source that holds them, or `some` of one that streams; else `num` draws, always the same."""
-    if isinstance(source, Images):
-        return source.pixels
     if _holds_images(source):
-        return source.some(MOST_OF_STREAM)
+        return _in_memory(source).pixels
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return as_seen(source.draw(num))

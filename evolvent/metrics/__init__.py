@@ -2,6 +2,7 @@
 
 `judge_images`, `judge_texture` and `judge_points` give the scores of an experiment; the measures they are
 made of stand in frechet, distances, fidelity, classes, memory and chains, the detectors in efflite0 and inception.
+`auroc` judges an energy rather than samples.
 """
 
 from evolvent.metrics.chains import (
@@ -11,6 +12,7 @@ from evolvent.metrics.chains import (
     effective_sample_size,
 )
 from evolvent.metrics.classes import class_score
+from evolvent.metrics.detection import auroc
 from evolvent.metrics.distances import (
     Estimate,
     discrepancy,
@@ -37,6 +39,7 @@ __all__ = [
     "Moments",
     "Score",
     "acceptance_rate",
+    "auroc",
     "autocorrelation",
     "autocorrelation_time",
     "class_score",
