@@ -1,4 +1,4 @@
-"""The command line: train | sample | evolve | complete | evaluate | energy | report | recipes | data | export | average.
+"""The command line: train, and the commands of `COMMANDS`.
 
 Options are the typed keywords of a command (`commands`), or of the recipe that `train` runs (`training`). A user's
 mistake is one sentence on standard error, never a traceback. Exit codes:
