@@ -1,6 +1,7 @@
 """Nothing in a chain or a training step waits for a number: a GPU would stand still for each that the host reads."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from each import CHAIN, LEARNERS, SHAPE, energy, trainer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from evolvent.dynamics import MALA, Independent
+from evolvent import compiled
+from evolvent.dynamics import MALA, Independent, Underdamped
 from evolvent.noise import ImageNoise, Noise
 
 WAITING = (
@@ -73,6 +75,17 @@ def test_the_spy_sees_a_read():
 def test_a_chain_reads_nothing(chain, noise):
     with reads() as seen:
         chain.evolve(energy(), torch.rand(16, *SHAPE), noise)
+    assert not seen
+
+
+@pytest.mark.parametrize("chain", [CHAIN, Underdamped(0.01, 3), MALA(0.01, 3)])
+def test_what_a_compiled_chain_is_handed_comes_from_no_host(monkeypatch, chain):
+    """In the place of the machine code stands a chain that does not move; the first run rehearses the draws."""
+    monkeypatch.setattr(compiled, "graph", lambda: lambda _, energy, state, *drawn: (state, state.refused))
+    chain, held, x = replace(chain, compiled=True), energy(), torch.rand(16, *SHAPE)
+    chain.evolve(held, x, Noise())
+    with reads() as seen:
+        chain.evolve(held, x, Noise())
     assert not seen
 
 
