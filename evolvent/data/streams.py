@@ -24,6 +24,9 @@ class Stream(nn.Module):
     ValueError.
     """
 
+    reads_as_it_draws = True
+    """No CUDA graph can record a draw."""
+
     def __init__(
         self,
         rows: Rows,
@@ -53,11 +56,6 @@ class Stream(nn.Module):
 
     def draw(self, num: int) -> Points:
         """`num` images [num, C, H, W] in [-1, 1], dequantised, on the module's device; `labelled` or not."""
-        if self.here.is_cuda and torch.cuda.is_current_stream_capturing():
-            raise ValueError(
-                "a CUDA graph would replay one batch for ever, and this set is read from its file at every "
-                "step: run without it (--captured false), or prepare a set that fits the GPU with --num"
-            )
         index = torch.randint(len(self), (num,))
         pixels = self._on_device(index.numpy())
         images = to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
