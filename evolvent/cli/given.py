@@ -158,7 +158,7 @@ def _pixels(source: nn.Module, num: int = MOST_OF_STREAM, *, seed: int = 0) -> T
         return source.pixels
     if _holds_images(source):
         return source.some(MOST_OF_STREAM)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return as_seen(source.draw(num))
 
