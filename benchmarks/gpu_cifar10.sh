@@ -3,6 +3,7 @@
 #
 #   benchmarks/gpu_cifar10.sh DATA OUT [MODEL …]
 #
+# Before a long run on a machine that is new: `pytest -k gpu`, minutes at most, holds its GPU to what a CPU computes.
 # Models: amortized ggcn wgcn gcn multigrid, and ablation, which is benchmarks/ablation.py (default: all, in this order).
 #
 # DATA is an .npz with uint8 train_x and test_x (`evolvent data cifar10 --out cifar10.npz`), or what `evolvent data` reads.

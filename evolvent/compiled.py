@@ -73,7 +73,8 @@ def run_compiled(
     light: whether the energy's calls cost more than its arithmetic (`Energy.load`).
     """
     draws = draws_of_a_move(dynamics, state.x.shape, state.x.device)
-    step_sizes = torch.tensor(dynamics.step_sizes(), device=state.x.device)
+    # Each is filled in on the device: a CUDA graph that records the chain takes nothing from the host.
+    step_sizes = torch.stack([state.x.new_full((), h) for h in dynamics.step_sizes()])
     num_graphs = math.ceil(len(step_sizes) / (MOVES_OF_A_LIGHT_ENERGY if light else 1))
     run, energies = graph(), []
     with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=MAX_GRAPHS):

@@ -45,13 +45,14 @@ def keeps_freed_memory() -> bool:
 
 
 def gains_from_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster there than float32: on a GPU, on a CPU with AMX, and on one of AMD's with AVX512-BF16.
+    """Whether bfloat16 is faster there than float32: on a GPU of Ampere's generation or a later one, on a CPU with AMX,
+    and on one of AMD's with AVX512-BF16.
 
-    Intel's AVX512-BF16 without AMX, as a virtual machine may show it, is slower than float32 by half
-    (benchmarks/results.md); other CPUs emulate it, slower still.
+    Older GPUs, such as T4 and V100, emulate it. Intel's AVX512-BF16 without AMX, as a virtual machine may show it, is
+    slower than float32 by half (benchmarks/results.md); other CPUs emulate it, slower still.
     """
     if device.type != "cpu":
-        return device.type == "cuda"
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_amx_tile_supported() or (torch.cpu._is_avx512_bf16_supported() and not _is_intels())
 
 

@@ -97,7 +97,7 @@ def complete(
         held["beta"], model.beta = model.beta, 1.0
     for first in range(0, len(seen), batch_size):
         rows = torch.arange(first, first + batch_size).clamp(max=len(seen) - 1)  # the last chunk is padded
-        model.energy.net = Observed(score, seen[rows], mask, sigma, **held)
+        model.energy.net = Observed(score, seen[rows], mask.to(seen.device), sigma, **held)
         x = draw_chunk(
             model, first, seed=seed, stages=stages, batch_size=batch_size, device=seen.device,
             labels=None if labels is None else labels[rows], precision=precision,

@@ -119,7 +119,7 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
         file = metadata["recipe"].rpartition(":")[0]
         way_out = ": put the recipe's file there" if file and not os.path.exists(file) else ""
         raise ValueError(f"{source} was trained by {metadata['recipe']}: {error}{way_out}") from error
-    with torch.random.fork_rng():  # whose weights are drawn in vain
+    with torch.random.fork_rng(range(torch.cuda.device_count())):  # whose weights are drawn in vain
         experiment = build(recipe, json.loads(metadata["arguments"]))
     learner = experiment.learner
     load_weights(learner, weights, source)

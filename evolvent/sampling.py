@@ -68,7 +68,8 @@ def draw_chunk(
         turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
         if labels is None and len(turns):
             labels = turns[noise.images[:, 0] % len(turns)]
-        return learner.sample(batch_size, noise, chosen, *([] if labels is None else [labels])).cpu()
+        given = [] if labels is None else [labels.to(device)]
+        return learner.sample(batch_size, noise, chosen, *given).cpu()
 
 
 def moments(stages: Mapping[str, Dynamics], num: int) -> list[dict[str, Dynamics]]:

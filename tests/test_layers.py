@@ -21,6 +21,7 @@ LAYERS = [
     {"particles", "flows"},
     {"augmentation"},
     {"learners", "training.signs", "training.guard", "training.adam"},
+    {"training.captured"},
     {"training.trainer"},
     {"storage.files", "storage.sealed", "pictures", "sampling", "observed", "likelihood",
      "storage.circumstances", "processes.stopping"},

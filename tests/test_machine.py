@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -67,3 +68,14 @@ def test_a_cpu_gains_from_bfloat16_by_amx_or_by_amds_instructions(
     monkeypatch.setattr(evolvent.machine, "_is_intels", lambda: intels)
     assert evolvent.machine.gains_from_bfloat16(torch.device("cpu")) == gains
     assert evolvent.machine.computed_in("bfloat16", "cpu") == ("bfloat16" if gains else "float32")
+
+
+@pytest.mark.parametrize("generation", [7, 8])
+def test_a_gpu_gains_from_bfloat16_that_it_does_not_emulate(monkeypatch, generation):
+    """torch says of a T4, of generation 7, that it supports bfloat16: by emulation."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    properties = SimpleNamespace(major=generation)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    assert evolvent.machine.gains_from_bfloat16(torch.device("cuda")) == (generation == 8)

@@ -163,6 +163,22 @@ def test_a_buffer_that_a_forward_pass_replaces_is_averaged_over_saved_and_resume
     assert whole.learner.energy.net.seen.any()
 
 
+def test_a_captured_run_refuses_a_buffer_that_a_forward_pass_replaces():
+    """A CUDA graph would read the one of its recording for ever."""
+    energy = Energy(Remembering(), Gaussian((2,)))
+    t = Trainer(GCN(energy, Persistent(energy.reference, 32), Langevin(0.05, 3)), Ring(), SCHEDULE)
+    t.captured = True
+    with pytest.raises(ValueError, match=r"another tensor in that of seen: write into it .*--captured false"):
+        t.advance()
+
+
+def test_an_update_that_is_kept_keeps_no_graph():
+    """Else a GPU would add the next gradients up on the stream of a step that is gone."""
+    update = trainer().advance()
+    tensors = [*update.losses.values(), *update.stats.values(), update.particles]
+    assert not any(tensor.requires_grad for tensor in tensors)
+
+
 def test_a_vital_sign_that_the_log_knows_otherwise_is_refused():
     t = trainer()
     forward = t.learner.forward

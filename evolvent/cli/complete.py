@@ -67,9 +67,8 @@ def complete(
     stages = sampling.stages(stages_to_complete(saved.learner))
     seen = to_particles(asked.pixels.to(saved.device))
     completed = complete_rows(
-        sampling.weighed(saved.learner), seen, asked.mask.to(saved.device), sigma=sigma, seed=sampling.seed,
-        stages=stages, labels=None if asked.labels is None else asked.labels.to(saved.device),
-        batch_size=sampling.at_once(saved), precision=sampling.computed_in(saved),
+        sampling.weighed(saved.learner), seen, asked.mask, sigma=sigma, seed=sampling.seed, stages=stages,
+        labels=asked.labels, batch_size=sampling.at_once(saved), precision=sampling.computed_in(saved),
     )  # fmt: skip
     _write(as_seen(completed), asked, tries, Path(out))
     off = (completed - seen.cpu())[:, asked.mask == 0].square().mean().sqrt()

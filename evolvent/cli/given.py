@@ -202,7 +202,7 @@ def _pixels(source: nn.Module, num: int = MOST_OF_STREAM, *, seed: int = 0) -> T
     """All the images of a source that holds them, or `some` of one that streams; else `num` draws, always the same."""
     if _holds_images(source):
         return _in_memory(source).pixels
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         return as_seen(source.draw(num))
 

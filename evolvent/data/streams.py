@@ -24,6 +24,9 @@ class Stream(nn.Module):
     ValueError.
     """
 
+    reads_as_it_draws = True
+    """No CUDA graph can record a draw."""
+
     def __init__(
         self,
         rows: Rows,
@@ -53,15 +56,12 @@ class Stream(nn.Module):
 
     def draw(self, num: int) -> Points:
         """`num` images [num, C, H, W] in [-1, 1], dequantised, on the module's device; `labelled` or not."""
-        if self.here.is_cuda and torch.cuda.is_current_stream_capturing():
-            raise ValueError(
-                "a CUDA graph would replay one batch for ever, and this set is read from its file at every "
-                "step: run without it (--captured false), or prepare a set that fits the GPU with --num"
-            )
-        index = torch.randint(len(self), (num,))
+        index = torch.randint(len(self), (num,), pin_memory=self.here.is_cuda)
         pixels = self._on_device(index.numpy())
         images = to_particles(mirror_half(pixels) if self.flip else pixels, dequantise=True)
-        return carry(images, self.labels[index.to(self.here.device)]) if self.labelled else images
+        if not self.labelled:
+            return images
+        return carry(images, self.labels[index.to(self.here.device, non_blocking=True)])
 
     def with_labels(self, num_classes: int) -> "Stream":
         """The same images, whose draws carry their labels; ValueError as of `Images`."""
@@ -92,7 +92,7 @@ class Stream(nn.Module):
         pixels = buffer.to(self.here.device, non_blocking=True)
         if self.here.is_cuda:
             self._copied = torch.cuda.Event()
-            self._copied.record()
+            self._copied.record(torch.cuda.current_stream(self.here.device))
         return pixels.permute(0, 3, 1, 2)
 
     def _free_buffer(self, num: int) -> Tensor:

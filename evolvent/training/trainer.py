@@ -25,6 +25,7 @@ from evolvent.learners.update import Update, require_separate
 from evolvent.machine import Precision, autocast, check_precision
 from evolvent.processes.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.training.adam import FusedAdam
+from evolvent.training.captured import Captured, check_drawn_there, refuse_replaced
 from evolvent.training.guard import Guard
 from evolvent.training.signs import Signs
 
@@ -146,6 +147,9 @@ class Trainer:
         self.ranks, self.shards = ranks, {}
         self.device, self.schedule, self.seed, self.step = torch.device(device), schedule, seed, 0
         self.lr_scale, self.signs = 1.0, Signs()
+        self.captured = schedule.captured and self.device.type == "cuda"
+        if self.captured:
+            check_drawn_there(data)
         self.learner = learner.to(self.device)
         self.data = data.to(self.device)
         if ranks.num > 1:
@@ -166,8 +170,8 @@ class Trainer:
         self._differentiate = self._draw_and_differentiate
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
-            if schedule.captured:
-                self._differentiate = Captured(self._draw_and_differentiate)
+        if self.captured:
+            self._differentiate = Captured(self._draw_and_differentiate, self.device)
         self.optimisers = {
             name: FusedAdam(parameters_of(learner, name), lr=adam.lr, betas=adam.betas)
             for name, adam in schedule.adam.items()
@@ -210,7 +214,9 @@ class Trainer:
         for name, loss in update.losses.items():
             loss.backward(inputs=parameters_of(self.learner, name))
             norms[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
-        return update._replace(stats=update.stats | norms)
+        # Without the graphs that are spent: whoever keeps an update keeps no step alive.
+        losses = {name: loss.detach() for name, loss in update.losses.items()}
+        return update._replace(losses=losses, stats=update.stats | norms)
 
     def _join(self) -> None:
         """Begin as the first rank does, and keep this rank's slots of every bank."""
@@ -220,7 +226,7 @@ class Trainer:
                 self.shards[prefix + buffer] = len(getattr(module, buffer))
         exchanging = any(getattr(module, "exchanges", False) for module in self.learner.modules())
         waits = exchanging or self.shards or norms(self.learner)
-        if self.schedule.captured and self.device.type == "cuda" and waits:
+        if self.captured and waits:
             raise ValueError(
                 "a CUDA graph cannot wait for other processes, and this learner exchanges particles, statistics"
                 " or an adaptive augmentation within a step: give --captured false, or train in one process"
@@ -255,6 +261,8 @@ class Trainer:
         """Point the average to what it shares, where a forward pass put another tensor in a buffer's place."""
         for ours, averaged, name in self._shared:
             if getattr(averaged, name) is not getattr(ours, name):
+                if self.captured:
+                    refuse_replaced(name)
                 setattr(averaged, name, getattr(ours, name))
 
     def state_dict(self) -> dict[str, Any]:
@@ -283,29 +291,6 @@ class Trainer:
             module.load_state_dict(saved | {name: self.ranks.rows(saved[name]) for name in self.shards})
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
-
-
-class Captured:
-    """A function of no argument on the GPU, run as it is three times and then replayed from a CUDA graph."""
-
-    def __init__(self, function: Callable[[], Update]) -> None:
-        self.function, self.calls_to_warm_up = function, 3
-        self.graph, self.update = torch.cuda.CUDAGraph(), None
-
-    def __call__(self) -> Update:
-        if self.calls_to_warm_up:
-            self.calls_to_warm_up -= 1
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                update = self.function()
-            torch.cuda.current_stream().wait_stream(side)
-            return update
-        if self.update is None:
-            with torch.cuda.graph(self.graph):
-                self.update = self.function()
-        self.graph.replay()
-        return self.update
 
 
 def parameters_of(learner: nn.Module, name: str) -> list[nn.Parameter]:

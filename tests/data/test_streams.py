@@ -7,11 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from evolvent.cli.main import main
 from evolvent.data import Images, Stream, load, readers
 from evolvent.data.arrays import file_album
 from evolvent.storage.runs import read_model
+from evolvent.training.captured import check_drawn_there
 from evolvent.training.trainer import reseed
 
 RANDOM = np.random.default_rng(0)
@@ -172,3 +174,12 @@ def test_drawing_from_gigabytes_takes_the_memory_of_a_batch(tmp_path):
     assert kind == "Stream"
     # In KiB. One batch is 0.75 MiB, its points in float32 and their noise 3 MiB each.
     assert int(after) - int(before) < 10_000
+
+
+def test_a_captured_run_refuses_a_stream_before_it_begins(pair):
+    """Alone or within a source of one's own."""
+    images, stream = pair
+    check_drawn_there(images)
+    for source in (stream, nn.ModuleList([stream])):
+        with pytest.raises(ValueError, match=r"replay one batch for ever.*--captured false"):
+            check_drawn_there(source)
