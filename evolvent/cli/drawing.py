@@ -20,7 +20,7 @@ from evolvent.pretrained import Saved
 from evolvent.processes.joining import take_gpu
 from evolvent.processes.leading import Ask, led
 from evolvent.processes.ranks import ALONE, Ranks
-from evolvent.sampling import check_counts, choose_stages, draw_chunk, num_at_once
+from evolvent.sampling import check_counts, choose_stages, draw_chunk
 from evolvent.shapes import Pixels, Points, shows
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -83,9 +83,7 @@ class Sampling:
 
     def at_once(self, saved: Saved) -> int:
         """How many are drawn at once."""
-        if self.batch_size is not None:
-            return self.batch_size
-        return num_at_once(saved.experiment.schedule.sampling_batch_size, saved.event_shape, saved.device)
+        return saved.at_once if self.batch_size is None else self.batch_size
 
     def computed_in(self, saved: Saved) -> Precision:
         """What the nets compute in on this device. ValueError where what was asked for would make it slower."""
