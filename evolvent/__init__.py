@@ -36,7 +36,8 @@ from evolvent.pretrained import Saved, from_pretrained
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import draw
 from evolvent.training.guard import Guard
-from evolvent.training.trainer import Adam, Experiment, Schedule, Trainer
+from evolvent.training.schedule import Adam, Experiment, Schedule
+from evolvent.training.trainer import Trainer
 
 __version__ = "0.1.0"
 

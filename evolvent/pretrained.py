@@ -27,7 +27,7 @@ from evolvent.sampling import draw, needed, num_at_once
 from evolvent.shapes import Points
 from evolvent.storage.circumstances import recipe_file, warn_of_changes
 from evolvent.storage.files import check_new_folder, folder_whole, write_whole
-from evolvent.storage.runs import (
+from evolvent.storage.reading import (
     MODEL,
     newest_scores,
     read_model,
@@ -36,7 +36,7 @@ from evolvent.storage.runs import (
     read_scores,
 )
 from evolvent.storage.sealed import pack_weights
-from evolvent.training.trainer import Experiment
+from evolvent.training.schedule import Experiment
 
 SHIPPED = Path(__file__).parent / "weights"
 """<name>.safetensors and <name>.md, its model card."""

@@ -26,7 +26,8 @@ from evolvent.nets.score import PlainScore
 from evolvent.noise import ImageNoise, Noise
 from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.reference import Uniform
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer
 
 CHAIN = Langevin(0.01, 3, temperature=0.1)
 

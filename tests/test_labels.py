@@ -17,7 +17,7 @@ from evolvent.recipes.digits import digits
 from evolvent.recipes.find import build, find
 from evolvent.sampling import needed
 from evolvent.shapes import apart, carry
-from evolvent.storage.runs import read_model, read_record
+from evolvent.storage.reading import read_model, read_record
 
 IMAGES = {"data": "digits", "size": 8, "channels": 1, "width": 4, "num_hidden": 4, "labels": True}
 WORDS = [

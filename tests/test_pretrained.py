@@ -16,7 +16,8 @@ import evolvent as ev
 from evolvent.cli.main import main
 from evolvent.data import to_pixels
 from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped, weights_and_origin
-from evolvent.storage.runs import MODEL, Run, read_model, read_record
+from evolvent.storage.reading import MODEL, read_model, read_record
+from evolvent.storage.runs import Run
 from evolvent.storage.sealed import unpack_state
 
 

@@ -42,7 +42,8 @@ from evolvent.recipes.find import (
 )
 from evolvent.sampling import classes_of
 from evolvent.storage.circumstances import sources, warn_of_changes
-from evolvent.storage.runs import Run, Shadow, next_free, read_record
+from evolvent.storage.reading import read_record
+from evolvent.storage.runs import Run, Shadow, next_free
 from evolvent.training.guard import Guard
 from evolvent.training.session import Ending
 from evolvent.training.session import train as train_session

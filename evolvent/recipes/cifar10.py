@@ -21,7 +21,7 @@ from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import USUAL_CLASSES, known_classes
 from evolvent.recipes.mapped import mapped, mapped_on_cpu, paired_flow
 from evolvent.recipes.residual import on_images, residual_energy, schedule
-from evolvent.training.trainer import Adam, Experiment
+from evolvent.training.schedule import Adam, Experiment
 
 SIZE, CHANNELS = 32, 3
 

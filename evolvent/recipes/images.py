@@ -9,7 +9,7 @@ from evolvent.data.streams import Stream
 from evolvent.metrics.scores import MIN_IMAGES
 from evolvent.recipes.card import recipe
 from evolvent.recipes.mapped import mapped_on_cpu
-from evolvent.training.trainer import Experiment
+from evolvent.training.schedule import Experiment
 
 WORKED = 16
 """px on a side where the energy begins, over patches of larger images."""

@@ -17,7 +17,7 @@ from evolvent.nets.classes import ByClass
 from evolvent.nets.mapping import ResidualMapping
 from evolvent.recipes.labelled import USUAL_CLASSES, conditional, known_classes
 from evolvent.recipes.residual import Part, on_images, residual_energy, schedule
-from evolvent.training.trainer import Adam, Experiment
+from evolvent.training.schedule import Adam, Experiment
 
 
 def paired_flow(tau: float, tau_end: float | None = None, num_steps: int = 0) -> Flow:

@@ -11,7 +11,7 @@ import torch
 from evolvent.cli.main import main
 from evolvent.data import Images, Stream, load, readers
 from evolvent.data.arrays import file_album
-from evolvent.storage.runs import read_model
+from evolvent.storage.reading import read_model
 from evolvent.training.trainer import reseed
 
 RANDOM = np.random.default_rng(0)
