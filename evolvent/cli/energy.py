@@ -55,7 +55,7 @@ def energy(
     batch_size: int | None = None,
     device: Device = "auto",
 ) -> None:
-    """Tell how likely a model finds images: the energy of each, and how well it tells them from others.
+    """Tell how likely a model finds images: the energy of each, and how well it parts them from others.
 
     Args:
         source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
@@ -86,11 +86,11 @@ def energy(
         raise ValueError("--against-split is the part of the data that --against names: give both or none")
     label, law = _law(saved, [images for _, images in given], label)
     sides = [_side(saved, *one, num=num, label=label, at_once=at_once) for one in given]
-    told = _told_apart(*sides) if len(sides) > 1 else ""
+    parting = _parting(*sides) if len(sides) > 1 else ""
     _write(sides, Path(out))
     _print(f"energies under {short_name(saved.recipe)} at step {saved.step}{law}", sides)
-    if told:
-        print(told)
+    if parting:
+        print(parting)
     if picture is not None:
         pictures.save_image(_extremes(sides), picture)
         print(f"of each set a row of the lowest energies and one of the highest: {picture}")
@@ -108,7 +108,7 @@ def _check_places(out: Path, picture: Path | None, overwrite: bool) -> None:
 
 
 def _law(saved: Saved, given: list[Images], label: str | None) -> tuple[str | None, str]:
-    """Which energy it is: a class, own, free, or None where the model knows no classes; and how that is told."""
+    """Which energy it is: a class, own, free, or None where the model knows no classes; and its name over the table."""
     if label not in (None, OWN, FREE) and not is_class(label):
         raise ValueError(f'--label is a class by its number, such as 3, or own, or free, not "{label}"')
     if label is not None:
@@ -124,8 +124,8 @@ def _law(saved: Saved, given: list[Images], label: str | None) -> tuple[str | No
         )
     if label is None:
         label = OWN if labelled and len(given) == 1 else FREE
-    told = {OWN: "each image's own class", FREE: f"no class, −log Σ exp(−U) over {len(known)}"}
-    return label, f", of {told.get(label, f'class {label}')}"
+    laws = {OWN: "each image's own class", FREE: f"no class, −log Σ exp(−U) over {len(known)}"}
+    return label, f", of {laws.get(label, f'class {label}')}"
 
 
 def _side(
@@ -190,8 +190,8 @@ def _summary(values: PerPoint) -> list[str]:
     return [f"{number:.{digits}f}" for number in (float(values.mean()), spread, *quantiles)]
 
 
-def _told_apart(of_data: Side, of_others: Side) -> str:
-    """How well U tells the two apart, in a sentence; ValueError where one has a single image."""
+def _parting(of_data: Side, of_others: Side) -> str:
+    """How well U parts the two, in a sentence; ValueError where one has a single image."""
     value, error = auroc(of_data.found.energy, of_others.found.energy)
     known = "no standard error: they do not overlap, or are all equal"
     if error is not None:
