@@ -39,7 +39,8 @@ from evolvent.machine import keep_freed_memory
 from evolvent.recipes import RECIPES
 from evolvent.sampling import draw
 from evolvent.storage.files import write_whole
-from evolvent.training.trainer import Experiment, Trainer
+from evolvent.training.schedule import Experiment
+from evolvent.training.trainer import Trainer
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 

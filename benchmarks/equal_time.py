@@ -26,7 +26,8 @@ from evolvent.data.pixels import to_pixels
 from evolvent.machine import Precision, keep_freed_memory
 from evolvent.recipes import RECIPES
 from evolvent.sampling import draw
-from evolvent.training.trainer import Experiment, Trainer
+from evolvent.training.schedule import Experiment
+from evolvent.training.trainer import Trainer
 
 NUM_TIMED, NUM_SAMPLES = 20, 1000
 

@@ -18,7 +18,7 @@ from torchebm.losses import PersistentContrastiveDivergence
 from torchebm.samplers import LangevinDynamics as TorchebmLangevin
 
 from evolvent.energy import Energy
-from evolvent.training.trainer import Experiment
+from evolvent.training.schedule import Experiment
 
 Library = Literal["ebmkit", "TorchEBM"]
 SAMPLES_AT_ONCE = 256

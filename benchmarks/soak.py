@@ -15,7 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from evolvent.storage.runs import read_lines, read_model, read_record, step_of
+from evolvent.storage.reading import read_lines, read_model, read_record
+from evolvent.storage.runs import step_of
 from evolvent.storage.sealed import unpack_state
 
 EVERY = 10

@@ -35,8 +35,9 @@ from evolvent.recipes.toys import toy_ring, toy_ring_gcn
 from evolvent.sampling import draw
 from evolvent.storage.runs import Run
 from evolvent.training.guard import Guard
+from evolvent.training.schedule import Experiment
 from evolvent.training.session import Session, Watcher
-from evolvent.training.trainer import Diverged, Experiment, Trainer
+from evolvent.training.trainer import Diverged, Trainer
 
 MAX_GAP, MAX_REACH = 1000.0, 10.0
 Build = Callable[..., Experiment]

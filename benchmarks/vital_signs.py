@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from evolvent import pictures
-from evolvent.storage.runs import read_lines
+from evolvent.storage.reading import read_lines
 
 SIGNS = ("energy_gap", "gap_spread", "force_norm", "data_force_norm", "energy_drop", "particle_max")
 

@@ -32,17 +32,18 @@ from evolvent.likelihood import energies
 from evolvent.noise import ImageNoise, Noise
 from evolvent.observed import complete
 from evolvent.particles import Fresh, Persistent, PersistentByClass
-from evolvent.pretrained import from_pretrained
+from evolvent.pretrained import Saved, from_pretrained
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import draw
 from evolvent.training.guard import Guard
-from evolvent.training.trainer import Adam, Experiment, Schedule, Trainer
+from evolvent.training.schedule import Adam, Experiment, Schedule
+from evolvent.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Conditional", "ConditionalGCN",
     "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
-    "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Schedule", "Trainer",
-    "Underdamped", "Uniform", "complete", "draw", "energies", "from_pretrained", "linear", "logistic",
+    "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Saved", "Schedule",
+    "Trainer", "Underdamped", "Uniform", "complete", "draw", "energies", "from_pretrained", "linear", "logistic",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from evolvent.pretrained import model_file
 from evolvent.recipes.find import short_name
-from evolvent.storage.runs import read_model_with_sum
+from evolvent.storage.reading import read_model_with_sum
 
 LEAST_CORRELATION = 0.5
 """Of two weights with a common beginning: 0.92 after 11,000 steps apart (docs/results.md)."""

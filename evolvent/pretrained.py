@@ -10,6 +10,7 @@ A folder so exported is what `huggingface-cli upload somebody/their-model mine` 
 import json
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -19,12 +20,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from evolvent.dynamics import Dynamics
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import build, find, full_reference, portable, portable_arguments, short_name
-from evolvent.sampling import draw, needed
+from evolvent.sampling import draw, needed, num_at_once
+from evolvent.shapes import Points
 from evolvent.storage.circumstances import recipe_file, warn_of_changes
 from evolvent.storage.files import check_new_folder, folder_whole, write_whole
-from evolvent.storage.runs import (
+from evolvent.storage.reading import (
     MODEL,
     newest_scores,
     read_model,
@@ -33,7 +36,7 @@ from evolvent.storage.runs import (
     read_scores,
 )
 from evolvent.storage.sealed import pack_weights
-from evolvent.training.trainer import Experiment
+from evolvent.training.schedule import Experiment
 
 SHIPPED = Path(__file__).parent / "weights"
 """<name>.safetensors and <name>.md, its model card."""
@@ -103,6 +106,32 @@ class Saved:
         """The shape of one point that the learner draws: of one at its birth, which costs no chain."""
         (born,) = draw(self.learner, 1, stages={}, batch_size=1, device=self.device)
         return tuple(born.shape)
+
+    @property
+    def at_once(self) -> int:
+        """How many points are drawn together: what the recipe says, of images on a CPU 64 at most."""
+        return num_at_once(self.experiment.schedule.sampling_batch_size, self.event_shape, self.device)
+
+    def draw(
+        self,
+        num: int,
+        *,
+        classes: Sequence[int] | None = None,
+        seed: int = 0,
+        stages: Mapping[str, Dynamics] | None = None,
+    ) -> Points:
+        """`num` points on the CPU, images in [−1, 1], in batches and the precision of `evolvent sample`.
+
+        Fewer than a batch cost no more than they are. A point depends on (seed, its number), and in its last bits on
+        the batch size, as a product of matrices rounds otherwise at another: those of draw(4) are what
+        `evolvent sample --batch-size 4` draws, and the first four of draw(64) may differ from them, after a long chain
+        visibly. For a batch size of your own there is `evolvent.draw`.
+
+        classes, stages: as `evolvent.draw` has them.
+        """
+        how = {"seed": seed, "stages": stages, "classes": classes, "device": self.device}
+        how["precision"] = self.experiment.schedule.precision
+        return draw(self.learner, num, batch_size=min(num, self.at_once), **how)
 
 
 @torch.inference_mode(False)

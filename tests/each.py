@@ -23,7 +23,8 @@ from evolvent.nets.mapping import PlainMapping, ResidualMapping, Upsampling
 from evolvent.nets.score import PlainScore, ResidualScore
 from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.reference import Uniform
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer
 
 CHAIN = Langevin(0.01, 3, temperature=0.1)
 SHAPE = 3, 8, 8

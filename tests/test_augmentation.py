@@ -33,7 +33,8 @@ from evolvent.recipes.faces import faces64_ggcn
 from evolvent.recipes.images import images as images_recipe
 from evolvent.reference import Gaussian, Uniform
 from evolvent.shapes import apart, carry
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer
 
 
 def images(num=16, channels=3, size=16):

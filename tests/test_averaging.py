@@ -10,7 +10,7 @@ from hostile import refused
 from evolvent.averaging import mean_of
 from evolvent.cli.main import main
 from evolvent.pretrained import from_pretrained
-from evolvent.storage.runs import MODEL, read_model
+from evolvent.storage.reading import MODEL, read_model
 
 TOY = ["--num-steps", "3", "--batch-size", "8", "--threads", "1"]
 

@@ -12,7 +12,8 @@ from PIL import Image
 import evolvent
 from evolvent.cli.main import main
 from evolvent.cli.options import Parser, parse
-from evolvent.storage.runs import Run, read_lines, read_model
+from evolvent.storage.reading import read_lines, read_model
+from evolvent.storage.runs import Run
 
 RECIPES = '''
 from typing import Literal

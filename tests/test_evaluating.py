@@ -10,7 +10,7 @@ from PIL import Image
 
 from evolvent.cli.main import main
 from evolvent.learners.gcn import GCN
-from evolvent.storage.runs import read_lines
+from evolvent.storage.reading import read_lines
 
 DETECTOR = (
     CORNERS

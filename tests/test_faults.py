@@ -19,7 +19,8 @@ from evolvent.cli.report import report
 from evolvent.pretrained import from_pretrained
 from evolvent.storage import files, sealed
 from evolvent.storage.circumstances import SourceChanged
-from evolvent.storage.runs import Run, append_line, read_lines, read_model
+from evolvent.storage.reading import read_lines, read_model
+from evolvent.storage.runs import Run, append_line
 from evolvent.training.session import train
 
 

@@ -10,7 +10,8 @@ from tiny import Heard, Interrupted, create, same, timeless, trainer
 
 from evolvent.data.toys import Ring
 from evolvent.dynamics import Langevin
-from evolvent.storage.runs import Run, read_lines, read_model
+from evolvent.storage.reading import read_lines, read_model
+from evolvent.storage.runs import Run
 from evolvent.training.guard import Guard, Health, likely_cause, sizes
 from evolvent.training.session import Session, train
 from evolvent.training.trainer import Diverged, reseed

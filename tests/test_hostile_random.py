@@ -19,7 +19,7 @@ from evolvent.data.arrays import file_album
 from evolvent.data.decoding import read_picture
 from evolvent.data.folders import zip_album
 from evolvent.data.idx import read_idx
-from evolvent.storage.runs import read_log, read_model, read_record
+from evolvent.storage.reading import read_log, read_model, read_record
 from evolvent.storage.sealed import unpack_state
 
 SETTINGS = settings(

@@ -17,7 +17,8 @@ from tiny import trainer as tiny_trainer
 from evolvent.cli.main import main
 from evolvent.data.toys import Ring
 from evolvent.processes.ranks import ALONE, RankLost, here
-from evolvent.storage.runs import Run, Shadow, read_lines
+from evolvent.storage.reading import read_lines
+from evolvent.storage.runs import Run, Shadow
 from evolvent.training.guard import Guard
 from evolvent.training.session import train
 from evolvent.training.trainer import Diverged, Trainer
@@ -53,8 +54,8 @@ def assert_same_log(path, other):
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tmp_path, monkeypatch):
-    monkeypatch.setattr("evolvent.training.session._save_picture", lambda *_: None)
-    monkeypatch.setattr("evolvent.training.session._show_samples", lambda *_: None)
+    monkeypatch.setattr("evolvent.training.session.save_picture", lambda *_: None)
+    monkeypatch.setattr("evolvent.training.session.show_samples", lambda *_: None)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert sit(whole, CALM, ALONE)[1] == "finished"
 

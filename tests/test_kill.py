@@ -8,7 +8,8 @@ import time
 import pytest
 from tiny import create, same, timeless, trainer
 
-from evolvent.storage.runs import Run, read_lines, read_model
+from evolvent.storage.reading import read_lines, read_model
+from evolvent.storage.runs import Run
 from evolvent.training.guard import Guard
 from evolvent.training.session import train
 

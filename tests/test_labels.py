@@ -17,7 +17,7 @@ from evolvent.recipes.digits import digits
 from evolvent.recipes.find import build, find
 from evolvent.sampling import needed
 from evolvent.shapes import apart, carry
-from evolvent.storage.runs import read_model, read_record
+from evolvent.storage.reading import read_model, read_record
 
 IMAGES = {"data": "digits", "size": 8, "channels": 1, "width": 4, "num_hidden": 4, "labels": True}
 WORDS = [
@@ -223,7 +223,7 @@ def test_a_mapping_that_cannot_hear_a_class_is_refused():
         with_classes_of(learner, deaf)
 
 
-def test_training_with_labels_begins_from_weights_without(plain, place):
+def test_training_with_labels_begins_from_weights_without(plain, place, capsys):
     words = (
         "train",
         "--init-from",
@@ -237,9 +237,32 @@ def test_training_with_labels_begins_from_weights_without(plain, place):
     assert main([*words, "--out", f"{place}/told"]) == 0
     assert read_model(place / "told")[0]["energy.net.directions"].abs().sum() > 0
     assert read_record(place / "told")["init_from"]["source"] == str(plain)
+    assert "classes" not in capsys.readouterr().out
     back = "train", "--init-from", f"{place}/told", "--labels", "false", "--num-classes", "10"
     assert main([*back, "--out", f"{place}/forgot"]) == 0
+    lost = (
+        f"the weights in {place}/told know 3 classes and this run none: give --labels --num-classes 3 to keep"
+    )
+    assert capsys.readouterr().out.count(lost) == 1
     assert read_model(place / "forgot")[0].keys() == read_model(plain)[0].keys()
+
+
+def test_training_says_that_other_classes_take_the_place_of_those_of_the_weights(run, place, capsys):
+    with np.load(place / "shades.npz") as archive:
+        np.savez(place / "halves.npz", train_x=archive["train_x"], train_y=np.arange(60) % 2)
+    lost = f"the weights in {run} know 3 classes, this run 2 others: it begins from their mean\n"
+    for data, num_classes, told in (("shades", "3", 0), ("halves", "2", 1)):
+        words = (
+            "train",
+            "--init-from",
+            str(run),
+            "--data",
+            f"{place}/{data}.npz",
+            "--num-classes",
+            num_classes,
+        )
+        assert main([*words, "--out", f"{place}/on-{data}"]) == 0
+        assert capsys.readouterr().out.count(lost) == told
 
 
 MISTAKES = {

@@ -17,7 +17,8 @@ from evolvent.metrics.distances import energy_distance
 from evolvent.noise import Noise
 from evolvent.particles import Persistent
 from evolvent.reference import Gaussian
-from evolvent.training.trainer import Adam, Schedule, Trainer, reseed
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer, reseed
 
 PATH = Path(__file__).parent.parent / "examples" / "minimal.py"
 NUM_STEPS, SEED = 10, 3

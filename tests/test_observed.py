@@ -139,6 +139,13 @@ def test_pictures_without_labels_ask_for_a_class_of_a_model_that_knows_some(tmp_
     assert main([*words, "--label", "3,8"]) == 0
 
 
+def test_pictures_of_another_size_are_told_how_they_come_to_that_of_the_model(tmp_path, capsys):
+    np.save(tmp_path / "small.npy", np.zeros((4, 8, 8), np.uint8))
+    words = ["complete", "digits", "--data", f"{tmp_path}/small.npy", "--out", str(tmp_path / "x.png")]
+    assert main(words) == 2
+    assert "small.npy 8 × 8 px with 1: bring them to that by `evolvent data " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("seen", "labels", "told"),
     [

@@ -7,13 +7,17 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hostile import make_run
 
+import evolvent as ev
 from evolvent.cli.main import main
+from evolvent.data import to_pixels
 from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped, weights_and_origin
-from evolvent.storage.runs import MODEL, Run, read_model, read_record
+from evolvent.storage.reading import MODEL, read_model, read_record
+from evolvent.storage.runs import Run
 from evolvent.storage.sealed import unpack_state
 
 
@@ -41,6 +45,31 @@ def test_exported_weights_are_the_runs_rounded_to_half_precision(run, tmp_path):
     assert sizes[0] < 0.7 * sizes[1]
     for name, precision in (("half", "half"), ("whole", "single")):
         assert f"* **Weights**: {precision} precision" in (tmp_path / name / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("num", "at_once"), [(3, 3), (70, 64)])
+def test_a_model_draws_what_the_command_line_does_at_the_same_batch_size(run, tmp_path, num, at_once):
+    words = ["--num", str(num), "--batch-size", str(at_once), "--seed", "5", "--dynamics", "image"]
+    assert main(["sample", str(run), *words, "--out", f"{tmp_path}/x.npz"]) == 0
+    saved = from_pretrained(run)
+    points = saved.draw(num, seed=5, stages={"image": saved.learner.stages["image"]})
+    with np.load(tmp_path / "x.npz") as archive:
+        assert np.array_equal(archive["images"], to_pixels(points).permute(0, 2, 3, 1).numpy())
+
+
+def test_a_model_draws_the_classes_that_are_asked_for_and_no_more_points_than_that(monkeypatch):
+    saved = from_pretrained("digits")
+    sizes, sample = [], saved.learner.sample
+
+    def counted(num, *rest):
+        sizes.append(num)
+        return sample(num, *rest)
+
+    monkeypatch.setattr(saved.learner, "sample", counted)
+    threes = saved.draw(2, classes=[3], stages={})
+    assert torch.equal(threes, ev.draw(saved.learner, 2, classes=[3], stages={}, batch_size=2))
+    assert not torch.equal(threes, saved.draw(2, classes=[4], stages={}))
+    assert sizes == [1, 2, 2, 2]  # the first tells the shape
 
 
 def test_a_model_card_holds_what_the_run_knows(run, tmp_path):

@@ -28,7 +28,8 @@ from evolvent.processes.ranks import ALONE, Ranks, buckets, normalise
 from evolvent.recipes.toys import PlaneScore
 from evolvent.reference import Gaussian, Uniform
 from evolvent.shapes import carry
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer
 
 CHAIN = Langevin(0.05, 3)
 NUM_STEPS = 20

@@ -10,7 +10,7 @@ from evolvent.cli.main import main
 from evolvent.pretrained import from_pretrained, save_pretrained
 from evolvent.recipes.find import lasting, portable_arguments
 from evolvent.storage.circumstances import SourceChanged
-from evolvent.storage.runs import read_model, read_record
+from evolvent.storage.reading import read_model, read_record
 
 BRIEFLY = ("--max-minutes", "1e-9")
 SMALL = [

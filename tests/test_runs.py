@@ -12,7 +12,8 @@ from evolvent.data.toys import Ring
 from evolvent.processes import stopping
 from evolvent.processes.stopping import Stopped, signals_raise
 from evolvent.storage.circumstances import sources
-from evolvent.storage.runs import MODEL, Run, next_free, read_lines, read_model
+from evolvent.storage.reading import MODEL, read_lines, read_model
+from evolvent.storage.runs import Run, next_free
 from evolvent.training.session import train
 from evolvent.training.trainer import Diverged
 

@@ -17,7 +17,7 @@ from evolvent.particles import Fresh
 from evolvent.pretrained import Saved
 from evolvent.reference import Gaussian
 from evolvent.sampling import choose_stages, classes_of, draw, moments, num_at_once
-from evolvent.training.trainer import Experiment, Schedule
+from evolvent.training.schedule import Experiment, Schedule
 
 HIDDEN, IMAGE = Langevin(0.05, 50, final_step_size=0.01), MALA(0.1, 5)
 OFFERED = {"hidden": HIDDEN, "image": IMAGE}

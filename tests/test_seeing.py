@@ -12,7 +12,7 @@ from evolvent.cli.main import main
 from evolvent.cli.seeing import BATCH_SIZE, Together
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract
-from evolvent.storage.runs import read_lines
+from evolvent.storage.reading import read_lines
 
 pytestmark = needs_fork
 

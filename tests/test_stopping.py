@@ -11,7 +11,7 @@ import pytest
 from tiny import RECIPE, same
 
 from evolvent.cli.main import main
-from evolvent.storage.runs import read_model
+from evolvent.storage.reading import read_model
 from evolvent.training import session
 
 
@@ -91,9 +91,9 @@ def test_a_signal_while_the_last_picture_is_drawn_ends_the_run_and_a_resumed_one
     """All is saved by then: nobody waits for a picture that takes minutes."""
     words = ["train", "digits", "--num-steps", "1", "--batch-size", "4", "--width", "4", "--threads", "1"]
     with monkeypatch.context() as patched:
-        patched.setattr(session, "_show_samples", lambda run, trainer: os.kill(os.getpid(), signal.SIGTERM))
+        patched.setattr(session, "show_samples", lambda trainer, path: os.kill(os.getpid(), signal.SIGTERM))
         assert main([*words, "--out", str(tmp_path / "run")]) == 143
     drawn = []
-    monkeypatch.setattr(session, "_show_samples", lambda run, trainer: drawn.append(trainer.step))
+    monkeypatch.setattr(session, "show_samples", lambda trainer, path: drawn.append(trainer.step))
     assert main(["train", "--resume", "--out", str(tmp_path / "run"), "--threads", "1"]) == 0
     assert drawn == [1]

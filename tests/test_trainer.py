@@ -14,7 +14,8 @@ from evolvent.nets.score import PlainScore
 from evolvent.particles import Persistent
 from evolvent.recipes.toys import PlaneScore
 from evolvent.reference import Gaussian, Uniform
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer
 
 SCHEDULE = Schedule(20, 16, {"energy": Adam(1e-2)}, averaging=0.9)
 

@@ -22,7 +22,7 @@ from evolvent.cli.writing import check_kind, write_folder, write_npz
 from evolvent.data.toys import Ring
 from evolvent.pretrained import Saved, from_pretrained
 from evolvent.sampling import draw
-from evolvent.training.trainer import Experiment, Schedule
+from evolvent.training.schedule import Experiment, Schedule
 
 SIDE = 64
 pytestmark = needs_fork

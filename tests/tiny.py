@@ -12,9 +12,11 @@ from evolvent.learners.gcn import GCN
 from evolvent.particles import Persistent
 from evolvent.processes.ranks import ALONE
 from evolvent.reference import Gaussian
-from evolvent.storage.runs import Run, read_lines, step_of
+from evolvent.storage.reading import read_lines
+from evolvent.storage.runs import Run, step_of
+from evolvent.training.schedule import Adam, Schedule
 from evolvent.training.session import Watcher
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.trainer import Trainer
 
 ARGUMENTS = {"num_steps": 12}
 

@@ -31,7 +31,7 @@ from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
 from evolvent.reference import Uniform
 from evolvent.shapes import Points
-from evolvent.training.trainer import Adam, Experiment, Schedule
+from evolvent.training.schedule import Adam, Experiment, Schedule
 
 CHANNELS, NUM_CLASSES = 3, 10
 

@@ -12,14 +12,14 @@ from torch import Tensor
 from evolvent.averaging import mean_of
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
-from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, settle_device
+from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, opened
 from evolvent.cli.energy import energy
 from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
 from evolvent.cli.report import report
 from evolvent.cli.terminal import open_console, table
 from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz, write_picture
-from evolvent.pretrained import from_pretrained, save_pretrained
+from evolvent.pretrained import save_pretrained
 from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import short_name
@@ -49,9 +49,9 @@ def sample(
         device: auto, cpu or cuda.
     """
     _check_out(Path(out), out, overwrite)
-    saved = from_pretrained(source, device=settle_device(device))
+    saved = opened(source, device)
     check_kind(num, saved.event_shape, Path(out))
-    check_at_once(saved, sampling)
+    check_at_once(saved, sampling.at_once(saved))
     classes = classes_of(saved.learner, classes_named(label))
     energy = None if classes else getattr(saved.learner, "energy", None)  # many classes have no one energy
 

@@ -7,16 +7,16 @@ import numpy as np
 import torch
 
 from evolvent import pictures
-from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, settle_device
+from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, opened
+from evolvent.cli.given import images_of
 from evolvent.data.images import Images, evenly
 from evolvent.data.pixels import to_particles
-from evolvent.data.readers import load, splits_of
 from evolvent.observed import complete as complete_rows
 from evolvent.observed import stages_to_complete
-from evolvent.pretrained import Saved, from_pretrained
+from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of
-from evolvent.shapes import Labels, Pixels, shows
+from evolvent.shapes import Labels, Pixels
 from evolvent.storage.files import check_place, open_whole
 
 Part = Literal["left", "right", "top", "bottom", "middle"]
@@ -49,7 +49,7 @@ def complete(
 
     Args:
         source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
-        data: images as `load` takes them, their test part if they have one (default: the recipe's held-out data).
+        data: images as `evolvent.data.load` names them, of those their test part (default: the recipe's held-out data).
         hide: left, right, top, bottom or middle.
         num: how many images.
         tries: completions of each.
@@ -62,7 +62,7 @@ def complete(
     if Path(out).suffix not in (".png", ".npz"):
         raise ValueError(f"completions are written as .png or .npz, not as {out}")
     check_place(Path(out), overwrite=overwrite)
-    saved = from_pretrained(source, device=settle_device(device))
+    saved = opened(source, device, of_images="only images are completed")
     asked = _asked(saved, data, hide, num, tries, label)
     stages = sampling.stages(stages_to_complete(saved.learner))
     seen = to_particles(asked.pixels.to(saved.device))
@@ -79,40 +79,13 @@ def complete(
 
 
 def _asked(saved: Saved, data: str | None, hide: Part, num: int, tries: int, label: str | None) -> Asked:
-    if not shows(saved.event_shape):
-        raise ValueError(
-            f"only images are completed, and this model draws points of {list(saved.event_shape)}"
-        )
     if num < 1 or tries < 1:
         raise ValueError(f"at least 1 image is completed at least once, not {num} images {tries} times")
-    images = _images(saved, data)
+    _, images = images_of(saved, data, None)
     if num > len(images):
         raise ValueError(f"there are {len(images)} images, and --num asks for {num}")
     rows = torch.from_numpy(evenly(len(images), num)).repeat_interleave(tries)
     return Asked(images.pixels[rows], hidden(hide, saved.event_shape), _labels(saved, images, rows, label))
-
-
-def _images(saved: Saved, data: str | None) -> Images:
-    """Of the model's size and channels, in memory."""
-    channels, side, _ = saved.event_shape
-    if data is None and saved.experiment.held_out is None:
-        raise ValueError(
-            f"the recipe {short_name(saved.recipe)} has no held-out data: say by --data what to complete"
-        )
-    if data is None:
-        images = saved.experiment.held_out()
-    else:
-        split = "test" if "test" in splits_of(data) else "train"
-        images = load(data, side, split=split, channels=channels)
-    if not hasattr(images, "some"):
-        raise ValueError("the recipe's data are drawn anew each time: give images to complete by --data")
-    if not isinstance(images, Images):
-        raise ValueError("these images stream from a file: give a part of them that fits memory by --data")
-    if images.event_shape != saved.event_shape:
-        raise ValueError(
-            f"the model draws images of {list(saved.event_shape)}, and these are {list(images.event_shape)}"
-        )
-    return images
 
 
 def _labels(saved: Saved, images: Images, rows: torch.Tensor, label: str | None) -> Labels | None:

@@ -16,11 +16,11 @@ from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.learners.ggcn import checked_weight
 from evolvent.machine import Precision, computed_in
-from evolvent.pretrained import Saved
+from evolvent.pretrained import Saved, from_pretrained
 from evolvent.processes.joining import take_gpu
 from evolvent.processes.leading import Ask, led
 from evolvent.processes.ranks import ALONE, Ranks
-from evolvent.sampling import check_counts, choose_stages, draw_chunk, num_at_once
+from evolvent.sampling import check_counts, choose_stages, draw_chunk
 from evolvent.shapes import Pixels, Points, shows
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -83,9 +83,7 @@ class Sampling:
 
     def at_once(self, saved: Saved) -> int:
         """How many are drawn at once."""
-        if self.batch_size is not None:
-            return self.batch_size
-        return num_at_once(saved.experiment.schedule.sampling_batch_size, saved.event_shape, saved.device)
+        return saved.at_once if self.batch_size is None else self.batch_size
 
     def computed_in(self, saved: Saved) -> Precision:
         """What the nets compute in on this device. ValueError where what was asked for would make it slower."""
@@ -95,6 +93,14 @@ class Sampling:
                 f"this {saved.device} is no faster in {self.precision} than in float32: leave --precision out"
             )
         return found
+
+
+def opened(source: str, device: Device, *, of_images: str | None = None) -> Saved:
+    """The model that `source` names; `of_images` tells what is done to images alone, and refuses other points."""
+    saved = from_pretrained(source, device=settle_device(device))
+    if of_images is not None and not shows(saved.event_shape):
+        raise ValueError(f"{of_images}, and this model draws points of {list(saved.event_shape)}")
+    return saved
 
 
 def draw_into(
@@ -134,7 +140,7 @@ def draw_into(
 
 def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> Points | Pixels:
     """All of them, in memory; nothing on the other processes than the first."""
-    check_at_once(saved, sampling)
+    check_at_once(saved, sampling.at_once(saved))
     way_out = "this machine: draw fewer at a time, with another --seed each"
     check_fits(num, bytes_of(saved.event_shape), memory(), way_out)
     found = []
@@ -147,17 +153,22 @@ def classes_named(label: str | None) -> list[int] | None:
     if label is None:
         return None
     words = label.split(",")
-    if not all(word.strip().isdecimal() and len(word) < 10 for word in words):
+    if not all(map(is_class, words)):
         raise ValueError(
             f'classes are named by their numbers, such as --label 3 or --label 0,1,2, not "{label}"'
         )
     return [int(word) for word in words]
 
 
-def check_at_once(saved: Saved, sampling: Sampling) -> None:
-    """Refuse a chunk that this machine could never hold."""
+def is_class(word: str) -> bool:
+    """Whether it may be the number of a class: no longer than what torch can count to."""
+    return word.strip().isdecimal() and len(word) < 10
+
+
+def check_at_once(saved: Saved, num: int) -> None:
+    """Refuse so many at once as this machine could never hold."""
     num_bytes = 4 * math.prod(saved.event_shape)
-    check_fits(sampling.at_once(saved), num_bytes, memory(), "this machine: give a smaller --batch-size")
+    check_fits(num, num_bytes, memory(), "this machine: give a smaller --batch-size")
 
 
 def check_fits(num: int, num_bytes: int, room: int, whose: str) -> None:

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 
 from evolvent import pictures
-from evolvent.cli.drawing import Device, check_fits, memory, settle_device
+from evolvent.cli.drawing import Device, check_at_once, is_class, opened
 from evolvent.cli.given import images_of
 from evolvent.cli.terminal import counted, open_console, table
 from evolvent.data.images import Images
 from evolvent.likelihood import Energies, energies
 from evolvent.metrics.detection import auroc
 from evolvent.metrics.scores import shuffled
-from evolvent.pretrained import Saved, from_pretrained
+from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
-from evolvent.sampling import classes_of, num_at_once
-from evolvent.shapes import Labels, PerPoint, Pixels, shows
+from evolvent.sampling import classes_of
+from evolvent.shapes import Labels, PerPoint, Pixels
 from evolvent.storage.files import check_place, open_whole, write_whole
 
 OWN, FREE = "own", "free"
@@ -55,7 +55,7 @@ def energy(
     batch_size: int | None = None,
     device: Device = "auto",
 ) -> None:
-    """Tell how likely a model finds images: the energy of each, and how well it tells them from others.
+    """Tell how likely a model finds images: the energy of each, and how well it parts them from others.
 
     Args:
         source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
@@ -74,12 +74,11 @@ def energy(
     _check_places(Path(out), None if picture is None else Path(picture), overwrite)
     if num is not None and num < 1:
         raise ValueError(f"energies are told of at least 1 image, and --num asks for {num}")
-    saved = from_pretrained(source, device=settle_device(device))
-    if not shows(saved.event_shape):
-        raise ValueError(
-            f"energies are told of images, and this model draws points of {list(saved.event_shape)}"
-        )
-    at_once = _at_once(saved, batch_size)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"images are looked at in batches of at least 1, not of {batch_size}")
+    saved = opened(source, device, of_images="energies are told of images")
+    at_once = saved.at_once if batch_size is None else batch_size
+    check_at_once(saved, at_once)
     given = [images_of(saved, data, split)]
     if against is not None:
         given.append(images_of(saved, against, against_split))
@@ -87,11 +86,11 @@ def energy(
         raise ValueError("--against-split is the part of the data that --against names: give both or none")
     label, law = _law(saved, [images for _, images in given], label)
     sides = [_side(saved, *one, num=num, label=label, at_once=at_once) for one in given]
-    told = _told_apart(*sides) if len(sides) > 1 else ""
+    parting = _parting(*sides) if len(sides) > 1 else ""
     _write(sides, Path(out))
     _print(f"energies under {short_name(saved.recipe)} at step {saved.step}{law}", sides)
-    if told:
-        print(told)
+    if parting:
+        print(parting)
     if picture is not None:
         pictures.save_image(_extremes(sides), picture)
         print(f"of each set a row of the lowest energies and one of the highest: {picture}")
@@ -109,11 +108,11 @@ def _check_places(out: Path, picture: Path | None, overwrite: bool) -> None:
 
 
 def _law(saved: Saved, given: list[Images], label: str | None) -> tuple[str | None, str]:
-    """Which energy it is: a class, own, free, or None where the model knows no classes; and how that is told."""
-    if label is not None and label not in (OWN, FREE) and not (label.isdecimal() and len(label) < 10):
+    """Which energy it is: a class, own, free, or None where the model knows no classes; and its name over the table."""
+    if label not in (None, OWN, FREE) and not is_class(label):
         raise ValueError(f'--label is a class by its number, such as 3, or own, or free, not "{label}"')
     if label is not None:
-        classes_of(saved.learner, [int(label) if label.isdecimal() else 0])  # refuses a model without any
+        classes_of(saved.learner, [int(label) if is_class(label) else 0])  # refuses a model without any
     known = classes_of(saved.learner)
     if not known:
         return None, ""
@@ -125,18 +124,8 @@ def _law(saved: Saved, given: list[Images], label: str | None) -> tuple[str | No
         )
     if label is None:
         label = OWN if labelled and len(given) == 1 else FREE
-    told = {OWN: "each image's own class", FREE: f"no class, −log Σ exp(−U) over {len(known)}"}
-    return label, f", of {told.get(label, f'class {label}')}"
-
-
-def _at_once(saved: Saved, asked: int | None) -> int:
-    """How many images are looked at together."""
-    if asked is None:
-        return num_at_once(saved.experiment.schedule.sampling_batch_size, saved.event_shape, saved.device)
-    if asked < 1:
-        raise ValueError(f"images are looked at in batches of at least 1, not of {asked}")
-    check_fits(asked, 4 * math.prod(saved.event_shape), memory(), "this machine: give a smaller --batch-size")
-    return asked
+    laws = {OWN: "each image's own class", FREE: f"no class, −log Σ exp(−U) over {len(known)}"}
+    return label, f", of {laws.get(label, f'class {label}')}"
 
 
 def _side(
@@ -201,8 +190,8 @@ def _summary(values: PerPoint) -> list[str]:
     return [f"{number:.{digits}f}" for number in (float(values.mean()), spread, *quantiles)]
 
 
-def _told_apart(of_data: Side, of_others: Side) -> str:
-    """How well U tells the two apart, in a sentence; ValueError where one has a single image."""
+def _parting(of_data: Side, of_others: Side) -> str:
+    """How well U parts the two, in a sentence; ValueError where one has a single image."""
     value, error = auroc(of_data.found.energy, of_others.found.energy)
     known = "no standard error: they do not overlap, or are all equal"
     if error is not None:

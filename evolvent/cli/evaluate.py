@@ -40,7 +40,8 @@ from evolvent.processes.ranks import here
 from evolvent.recipes.find import function_in, short_name
 from evolvent.storage.circumstances import now
 from evolvent.storage.files import check_place
-from evolvent.storage.runs import MODEL, append_line
+from evolvent.storage.reading import MODEL
+from evolvent.storage.runs import append_line
 
 NUM_SAMPLES = 1000
 """Of a run, unless another number is asked for."""

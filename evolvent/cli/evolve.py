@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from evolvent import pictures
-from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, settle_device
+from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, opened
 from evolvent.dynamics import Dynamics
-from evolvent.pretrained import Saved, from_pretrained
+from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
 from evolvent.sampling import check_counts, classes_of, draw_chunk, moments
-from evolvent.shapes import shows
 from evolvent.storage.files import check_place
 
 
@@ -40,11 +39,7 @@ def evolve(
     if Path(out).suffix != ".png":
         raise ValueError(f"an evolution is drawn as a .png, not as {out}")
     check_place(Path(out), overwrite=overwrite)
-    saved = from_pretrained(source, device=settle_device(device))
-    if not shows(saved.event_shape):
-        raise ValueError(
-            f"an evolution is drawn of images, and this model draws points of {list(saved.event_shape)}"
-        )
+    saved = opened(source, device, of_images="an evolution is drawn of images")
     stages = sampling.stages(saved.learner.stages)
     rows = _rows(
         saved, num, moments(stages, frames), sampling, classes_of(saved.learner, classes_named(label))

@@ -21,7 +21,7 @@ from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of
 from evolvent.shapes import Pixels, shows
-from evolvent.storage.runs import MODEL
+from evolvent.storage.reading import MODEL
 
 ARRAYS = (".npz", ".npy")
 PACKED = (".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z")

@@ -24,7 +24,7 @@ import torch
 import evolvent
 from evolvent.cli.commands import COMMANDS
 from evolvent.cli.options import run_command
-from evolvent.cli.terminal import drop_output, flush, printable, show_every_letter
+from evolvent.cli.terminal import UNREAD, drop_output, flush, printable, show_every_letter
 from evolvent.cli.train import train
 from evolvent.machine import keep_freed_memory
 from evolvent.processes.early import SENTENCES
@@ -79,7 +79,7 @@ def _outcome(words: list[str]) -> tuple[int, str]:
         return 2, f"a number is too large ({error})"
     except BrokenPipeError:
         drop_output()
-        return 1, ""
+        return UNREAD, ""
     except OSError as error:
         drop_output()  # of a full disk, which would be tried again at the end
         return 2, f"{error.filename}: {error.strerror}" if error.filename else str(error)

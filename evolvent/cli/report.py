@@ -16,7 +16,7 @@ from evolvent.cli.terminal import WHOLE, open_console, table
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import short_name
 from evolvent.storage.files import check_place
-from evolvent.storage.runs import newest_scores, read_log, read_record, read_scores
+from evolvent.storage.reading import newest_scores, read_log, read_record, read_scores
 
 PICTURE = "report.png"
 COLUMN = 13

@@ -4,8 +4,10 @@ Tables and lines go to standard output; the one sentence that tells what went wr
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
 from rich.console import Console
@@ -18,8 +20,20 @@ from evolvent.training.session import Watcher
 VITAL = {"energy_gap": "gap", "force_norm": "force", "energy_drop": "drop"}
 """The vital signs on the bar, and their short names."""
 
+UNREAD = 128 + signal.SIGPIPE
+"""The exit code where nobody reads the output any more."""
+
 WHOLE = 40
 """Letters of the first column of a table that are not folded; where one of its cells has more, it may be."""
+
+
+class Output(Console):
+    """rich's console, which leaves with the code of any other program where nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        with suppress(SystemExit):
+            super().on_broken_pipe()
+        raise SystemExit(UNREAD)
 
 
 class Lines(Watcher):
@@ -45,7 +59,7 @@ class Lines(Watcher):
     def say(self, sentence: str) -> None:
         try:
             self.console.print(sentence, highlight=False, soft_wrap=True, markup=False)
-        except SystemExit:  # what rich makes of a pipe that nobody reads any more
+        except SystemExit:  # `Output.on_broken_pipe`
             self.gone = True
 
 
@@ -88,8 +102,8 @@ class Bar(Watcher):
 
 def open_console() -> Console:
     """Standard output; a file or a pipe has no edge, and gets tables of full width."""
-    console = Console()
-    return console if console.is_terminal else Console(width=1000)
+    console = Output()
+    return console if console.is_terminal else Output(width=1000)
 
 
 def show_every_letter() -> None:

@@ -25,7 +25,7 @@ from evolvent.cli.drawing import Device, settle_device
 from evolvent.cli.options import Parser, parse
 from evolvent.cli.resuming import check_data, moved_data, tell_moved, under
 from evolvent.cli.terminal import clock, drop_output, open_console, table, vital_signs, watch
-from evolvent.nets.retelling import with_classes_of
+from evolvent.nets.retelling import known_by, with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
 from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
@@ -40,8 +40,10 @@ from evolvent.recipes.find import (
     short_name,
     to_json,
 )
+from evolvent.sampling import classes_of
 from evolvent.storage.circumstances import sources, warn_of_changes
-from evolvent.storage.runs import Run, Shadow, next_free, read_record
+from evolvent.storage.reading import read_record
+from evolvent.storage.runs import Run, Shadow, next_free
 from evolvent.training.guard import Guard
 from evolvent.training.session import Ending
 from evolvent.training.session import train as train_session
@@ -164,13 +166,30 @@ def _trainer(
     """The recipe's trainer; with guard True or False in place of what its schedule says."""
     experiment = build(recipe, facts["arguments"], seed=facts["seed"])
     if weights is not None:
-        weights = with_classes_of(experiment.learner, weights)
-        load_weights(experiment.learner, weights, facts["init_from"]["source"])
+        source, known = facts["init_from"]["source"], known_by(weights)
+        load_weights(experiment.learner, with_classes_of(experiment.learner, weights), source)
+        _tell_of_lost(known, classes_of(experiment.learner), source, facts["arguments"])
     data, schedule = experiment.data(), experiment.schedule
     if guard is not None:
         schedule = replace(schedule, guard=(schedule.guard or Guard()) if guard else None)
     seed, device = facts["seed"], facts["device"]
     return Trainer(experiment.learner, data, schedule, seed=seed, device=device, ranks=here())
+
+
+def _tell_of_lost(known: int, own: list[int], source: str, arguments: dict[str, Any]) -> None:
+    """Say that classes of the weights do not go on: of as many others nobody knows."""
+    if known in (0, len(own)) or not here().first:
+        return
+    if own:
+        print(
+            f"the weights in {source} know {known} classes, this run {len(own)} others: it begins from their mean"
+        )
+        return
+    words = ["--labels"] if "labels" in arguments else []
+    if words and arguments.get("num_classes", known) != known:
+        words.append(f"--num-classes {known}")
+    keep = f"give {' '.join(words)} to keep them" if words else "it begins from their mean"
+    print(f"the weights in {source} know {known} classes and this run none: {keep}")
 
 
 def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:

@@ -14,7 +14,7 @@ which matches the histogram of every filter's response, up to the spacing of the
 zero score and leave the reference as it is; of all laws with these histograms, FRAME is nearest to the
 reference, so where no filter looks the particles are the reference's noise.
 
-Three things are given: the filters, in groups of one support each (`filter_bank`); the bends b_j; and each
+Three things are given: the filters, in groups of one support each (`filter_bank`); the `BENDS` b_j; and each
 response's centre m_k and deviation s_k, which `FilterScore.calibrate` reads from data. To look at images
 through other filters, pass another list of kernels [num_filters, 1, size, size] to `FilterScore`.
 """
@@ -33,6 +33,9 @@ Images = Float[Tensor, "_ channel height width"]
 Kernels = Float[Tensor, "filter 1 size size"]
 Responses = Float[Tensor, "batch plane filter rows columns"]
 Statistics = Float[Tensor, "batch plane filter rectifier"]
+
+BENDS = (0.0, 0.5, 1.0, 2.0)
+"""The b_j ≥ 0, in units of a response's deviation; each serves both signs."""
 
 
 def gabor_pairs(size: int, *, num_orientations: int = 6) -> Kernels:
@@ -114,29 +117,21 @@ class FilterGroup(nn.Module):
 class FilterScore(nn.Module):
     """f(x) = Σ_k Σ_j w_kj Σ_position relu(±u_k − b_j), for images [batch, channel, height, width] -> [batch].
 
-    `bends` are the b_j ≥ 0 in units of the response's deviation; each serves both signs. The score is a sum
-    over positions, not their mean: the weights then belong to the texture and hold for a larger canvas too.
-    Their gradient grows with the number of positions, which Adam cancels; plain descent must divide by it.
+    The score is a sum over positions, not their mean: the weights then belong to the texture and hold for a larger
+    canvas too. Their gradient grows with the number of positions, which Adam cancels; plain descent must divide by it.
 
     Until `calibrate` is called centres are 0 and deviations 1, those of white noise N(0, 1).
     """
 
-    def __init__(
-        self,
-        num_channels: int,
-        bank: Sequence[Kernels] | None = None,
-        *,
-        bends: Sequence[float] = (0.0, 0.5, 1.0, 2.0),
-    ):
+    def __init__(self, num_channels: int, bank: Sequence[Kernels] | None = None):
         super().__init__()
         self.groups = nn.ModuleList(FilterGroup(kernels) for kernels in bank or filter_bank())
-        self.bends = tuple(bends)
         self.group_sizes = [len(group.kernels) for group in self.groups]
         self.register_buffer("opponents", opponents(num_channels))
         num_planes, num_filters = len(self.opponents), sum(self.group_sizes)
         self.register_buffer("centres", torch.zeros(num_planes, num_filters))
         self.register_buffer("deviations", torch.ones(num_planes, num_filters))
-        self.weights = nn.Parameter(torch.zeros(num_planes, num_filters, 2 * len(self.bends)))
+        self.weights = nn.Parameter(torch.zeros(num_planes, num_filters, 2 * len(BENDS)))
 
     def forward(self, x: Images) -> PerPoint:
         return torch.einsum("npkj,pkj->n", self.statistics(x), self.weights)
@@ -148,7 +143,7 @@ class FilterScore(nn.Module):
             self.groups, self.responses(x), *self._units(), strict=True
         ):
             units = (responses - centre[..., None, None]) / deviation[..., None, None]
-            rectified = [(u - b).relu_().sum((-2, -1)) for u in (units, -units) for b in self.bends]
+            rectified = [(u - b).relu_().sum((-2, -1)) for u in (units, -units) for b in BENDS]
             sums.append(group.stride**2 * torch.stack(rectified, dim=-1))
         return torch.cat(sums, dim=2)
 

@@ -26,10 +26,14 @@ def with_classes_of(learner: nn.Module, weights: Weights) -> Weights:
     drawn = learner.state_dict()
     if all(name in drawn and drawn[name].shape == tensor.shape for name, tensor in weights.items()):
         return weights
-    known = [len(weights[name]) for name in _directions(weights)]
-    if known == [getattr(learner, "num_classes", None)]:
+    if known_by(weights) == getattr(learner, "num_classes", None):
         return weights
     return told(learner, forgotten(weights))
+
+
+def known_by(weights: Weights) -> int:
+    """How many classes the weights know, 0 for none."""
+    return max((len(weights[name]) for name in _directions(weights)), default=0)
 
 
 def told(learner: nn.Module, weights: Weights) -> Weights:

@@ -141,20 +141,23 @@ class ResidualScore(nn.Module):
         return functional.silu(x)
 
 
+SCALE = 10.0
+"""Of a texture's score: brings the initial one to the thousands of nats that a texture is worth at temperature 1."""
+
+
 class TextureScore(nn.Module):
     """Three 5×5 convolutions with SiLU, each read out linearly and summed over positions: stationary.
 
-    f(x) = scale · Σ_layer stride · Σ_position ⟨w, features(x)⟩ asks how often patterns of 5, 9 and 17 px occur and
+    f(x) = SCALE · Σ_layer stride · Σ_position ⟨w, features(x)⟩ asks how often patterns of 5, 9 and 17 px occur and
     not where, so the windows of one picture teach it, and it takes images of any size of 16 px and more. This is
     FRAME with learned filters. The layers' strides are 1, 2 and 4; the factor lets their sums vary alike.
 
     Beyond its border the image goes on in a mirror, so that the outermost pixels are seen as often as the others.
-    `scale` brings the initial score to the thousands of nats that a texture is worth at temperature 1.
     """
 
-    def __init__(self, channels: int = 1, *, width: int = 24, scale: float = 10.0) -> None:
+    def __init__(self, channels: int = 1, *, width: int = 24) -> None:
         super().__init__()
-        self.scale, self.strides = scale, (1, 2, 4)
+        self.strides = (1, 2, 4)
         self.layers = nn.ModuleList(
             nn.Conv2d(a, width, kernel_size=5, stride=stride, padding=2, padding_mode="reflect")
             for a, stride in ((channels, 1), (width, 2), (width, 2))
@@ -167,7 +170,7 @@ class TextureScore(nn.Module):
         for layer, read_out, stride in zip(self.layers, self.read_outs, self.strides, strict=True):
             x = functional.silu(layer(x))
             score = score + stride * inner_product(x.sum((2, 3)), read_out.weight)
-        return self.scale * score
+        return SCALE * score
 
 
 class ResidualBlock(nn.Module):

@@ -8,7 +8,6 @@ from evolvent.energy import Energy
 from evolvent.flows import JKO
 from evolvent.learners.conditional import ConditionalGCN
 from evolvent.learners.gcn import GCN
-from evolvent.learners.wgcn import WGCN
 from evolvent.particles import Persistent, PersistentByClass
 from evolvent.recipes.labelled import conditional
 
@@ -51,6 +50,4 @@ def chains_from_noise(
         bank = PersistentByClass(energy.reference, slots, num_classes, rebirth=rebirth)
         return ConditionalGCN(by_class, bank, chain, flow=flow, sampling=sampling)
     bank = Persistent(energy.reference, num_slots, rebirth=rebirth)
-    if flow is None:
-        return GCN(energy, bank, chain, sampling=sampling)
-    return WGCN(energy, bank, chain, flow=flow, sampling=sampling)
+    return GCN(energy, bank, chain, flow=flow, sampling=sampling)

@@ -19,9 +19,9 @@ from evolvent.nets.mapping import ResidualMapping, Upsampling
 from evolvent.recipes.card import NOT_RUN, recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import USUAL_CLASSES, known_classes
-from evolvent.recipes.mapped import mapped, paired_flow
+from evolvent.recipes.mapped import mapped, mapped_on_cpu, paired_flow
 from evolvent.recipes.residual import on_images, residual_energy, schedule
-from evolvent.training.trainer import Adam, Experiment
+from evolvent.training.schedule import Adam, Experiment
 
 SIZE, CHANNELS = 32, 3
 
@@ -39,14 +39,7 @@ def of_cifar10(data: str, size: int, split: str) -> Images | Stream:
 )
 def cifar10(
     num_steps: int = 19000,
-    batch_size: int = 64,
-    width: int = 32,
-    mapping_width: int = 16,
-    depth: int = 1,
     patch: int = 2,
-    tau: float = 0.2,
-    lr: float = 1e-3,
-    mapping_lr: float = 7e-4,
     picture_every: int = 500,
     checkpoint_every: int = 1000,
     **options: Any,
@@ -54,25 +47,15 @@ def cifar10(
     """`cifar10-amortized` with nets that a CPU can train.
 
     Args:
-        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
-        depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter.
-        tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
-        lr: learning rate of the energy, which should be faster than the mapping's.
+        picture_every: steps from one picture of particles to the next.
+        checkpoint_every: steps from one checkpoint to the next, which are lost when the process is killed.
     """
-    return mapped(
+    return mapped_on_cpu(
         num_steps=num_steps,
-        batch_size=batch_size,
-        width=width,
-        mapping_width=mapping_width,
-        depth=depth,
         patch=patch,
-        tau=tau,
-        lr=lr,
-        mapping_lr=mapping_lr,
         picture_every=picture_every,
         checkpoint_every=checkpoint_every,
-        training={},
         part=of_cifar10,
         channels=CHANNELS,
         **options,

@@ -27,7 +27,7 @@ from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
 from evolvent.reference import Uniform
-from evolvent.training.trainer import Adam, Experiment, Schedule
+from evolvent.training.schedule import Adam, Experiment, Schedule
 
 SIZE = 32
 NUM_HELD_OUT = 1000

@@ -11,7 +11,7 @@ from evolvent.data.streams import Stream
 from evolvent.recipes.card import NOT_RUN, recipe
 from evolvent.recipes.chains import noisy_descent
 from evolvent.recipes.mapped import mapped
-from evolvent.training.trainer import Experiment
+from evolvent.training.schedule import Experiment
 
 SIZE = 64
 

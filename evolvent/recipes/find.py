@@ -23,7 +23,7 @@ import torch
 from evolvent.data.named import NAMED
 from evolvent.noise import check_seed
 from evolvent.recipes import RECIPES
-from evolvent.training.trainer import Experiment
+from evolvent.training.schedule import Experiment
 
 OWN = "recipe_file_"
 """What the modules of the user's files are called by, before the file's name."""

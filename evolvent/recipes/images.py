@@ -8,8 +8,8 @@ from evolvent.data.readers import load
 from evolvent.data.streams import Stream
 from evolvent.metrics.scores import MIN_IMAGES
 from evolvent.recipes.card import recipe
-from evolvent.recipes.mapped import mapped
-from evolvent.training.trainer import Experiment
+from evolvent.recipes.mapped import mapped_on_cpu
+from evolvent.training.schedule import Experiment
 
 WORKED = 16
 """px on a side where the energy begins, over patches of larger images."""
@@ -33,14 +33,7 @@ def images(
     channels: int = 3,
     flip: bool = False,
     num_steps: int = 5000,
-    batch_size: int = 64,
-    width: int = 32,
-    mapping_width: int = 16,
-    depth: int = 1,
     patch: int | None = None,
-    tau: float = 0.2,
-    lr: float = 1e-3,
-    mapping_lr: float = 7e-4,
     averaging: float = 0.999,
     picture_every: int = 250,
     checkpoint_every: int = 500,
@@ -54,33 +47,21 @@ def images(
         size: of the square images in px: 8, 16, 32, 64 or 128.
         channels: 1 for grey, 3 for RGB.
         flip: mirror half of the images left to right.
-        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
-        depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one (default: such that 16 px are left).
-        tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
-        lr: learning rate of the energy, which should be faster than the mapping's.
         averaging: decay of the average of the weights, a step: 0.9995 goes back some 2,000 steps.
         picture_every: steps from one picture of particles to the next.
         checkpoint_every: steps from one checkpoint to the next, which are lost when the process is killed.
         captured: on a GPU, record a step once as a CUDA graph and replay it; false for data that stream.
     """
-    return mapped(
+    return mapped_on_cpu(
         data=data,
         size=size,
         num_steps=num_steps,
-        batch_size=batch_size,
-        width=width,
-        mapping_width=mapping_width,
-        depth=depth,
         patch=max(1, size // WORKED) if patch is None else patch,
-        tau=tau,
-        lr=lr,
-        mapping_lr=mapping_lr,
         averaging=averaging,
         picture_every=picture_every,
         checkpoint_every=checkpoint_every,
         captured=captured,
-        training={},
         part=partial(of_own, channels=channels, flip=flip),
         channels=channels,
         **options,

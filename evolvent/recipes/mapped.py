@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -16,7 +17,7 @@ from evolvent.nets.classes import ByClass
 from evolvent.nets.mapping import ResidualMapping
 from evolvent.recipes.labelled import USUAL_CLASSES, conditional, known_classes
 from evolvent.recipes.residual import Part, on_images, residual_energy, schedule
-from evolvent.training.trainer import Adam, Experiment
+from evolvent.training.schedule import Adam, Experiment
 
 
 def paired_flow(tau: float, tau_end: float | None = None, num_steps: int = 0) -> Flow:
@@ -127,3 +128,34 @@ def mapped(
         captured=captured,
     )
     return on_images(learner, partial(part, data, size), clocks, num_classes=known)
+
+
+def mapped_on_cpu(
+    batch_size: int = 64,
+    width: int = 32,
+    mapping_width: int = 16,
+    depth: int = 1,
+    tau: float = 0.2,
+    lr: float = 1e-3,
+    mapping_lr: float = 7e-4,
+    **options: Any,
+) -> Experiment:
+    """`mapped` with nets that one core of a CPU can train, and no chain in training.
+
+    Args:
+        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
+        depth: residual blocks of the energy at every resolution.
+        tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
+        lr: learning rate of the energy, which should be faster than the mapping's.
+    """
+    return mapped(
+        batch_size=batch_size,
+        width=width,
+        mapping_width=mapping_width,
+        depth=depth,
+        tau=tau,
+        lr=lr,
+        mapping_lr=mapping_lr,
+        training={},
+        **options,
+    )

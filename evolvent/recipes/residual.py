@@ -15,7 +15,7 @@ from evolvent.energy import Energy
 from evolvent.metrics.scores import judge_images
 from evolvent.nets.score import ResidualScore
 from evolvent.reference import Uniform
-from evolvent.training.trainer import Adam, Experiment, Schedule
+from evolvent.training.schedule import Adam, Experiment, Schedule
 
 Part = Callable[[str, int, str], Images | Stream]
 """part(data, size, split) gives what is learned from, "train", and what is held out, "test"."""

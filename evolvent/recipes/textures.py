@@ -25,7 +25,7 @@ from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
 from evolvent.reference import Gaussian
 from evolvent.shapes import Pixels
-from evolvent.training.trainer import Adam, Experiment, Schedule
+from evolvent.training.schedule import Adam, Experiment, Schedule
 
 SIZE = 64
 GRAIN = 0.05

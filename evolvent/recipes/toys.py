@@ -17,7 +17,7 @@ from evolvent.particles import Persistent
 from evolvent.recipes.card import recipe
 from evolvent.reference import Gaussian
 from evolvent.shapes import PerPoint, Points
-from evolvent.training.trainer import Adam, Experiment, Schedule
+from evolvent.training.schedule import Adam, Experiment, Schedule
 
 Toy = Literal["ring", "grid", "moons", "checkerboard"]
 TOYS = {"ring": Ring, "grid": Grid, "moons": Moons, "checkerboard": Checkerboard}

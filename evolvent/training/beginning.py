@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from evolvent.storage.runs import Run, read_log
+from evolvent.storage.reading import read_log
+from evolvent.storage.runs import Run
 
 
 def checkpoint_to_begin_with(run: Run) -> tuple[dict[str, Any] | None, list[str]]:

@@ -18,23 +18,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
-from evolvent import pictures
 from evolvent.learners.update import Update
 from evolvent.processes.ranks import RankLost
 from evolvent.processes.stopping import Stopped, caught_signals
-from evolvent.sampling import classes_of, draw, num_at_once
-from evolvent.shapes import Points, shows
-from evolvent.storage.runs import Run, read_log, step_of
+from evolvent.storage.reading import read_log
+from evolvent.storage.runs import Run, step_of
 from evolvent.training.beginning import check_state, checkpoint_to_begin_with
 from evolvent.training.guard import Health, Verdict, likely_cause
+from evolvent.training.picturing import save_picture, show_samples
 from evolvent.training.trainer import Diverged, Trainer, reseed
-
-MAX_TILES = 64
-"""How many images a picture shows at most."""
-NUM_POINTS = 1024
-"""How many points of the plane the last picture shows."""
 
 
 class Watcher:
@@ -103,8 +96,9 @@ def train(
             raise session.unshown
         # All is saved: from here on a signal ends the run at once, and a resumed one draws what is missing.
         if trainer.finished and trainer.ranks.first:
-            with session.depicting(run.path / "samples.png"):
-                _show_samples(run, trainer)
+            samples = run.path / "samples.png"
+            with session.depicting(samples):
+                show_samples(trainer, samples)
         status = "finished" if trainer.finished else "stopped"
         run.mark(status, step=trainer.step, seconds=seconds)
         number = signals[0] if signals and not trainer.finished else None
@@ -186,7 +180,7 @@ class Session:
             if pictured and self.ranks.first:
                 path = self.run.picture_path(step)
                 with self.depicting(path):
-                    _save_picture(update.particles, trainer, trainer.learner, path)
+                    save_picture(update.particles, trainer, trainer.learner, path)
 
     @contextmanager
     def showing(self) -> Iterator[None]:
@@ -347,27 +341,3 @@ def _cause(line: dict[str, float], bad: int | None) -> str:
     if line["step"] == 1:
         return "no weight had moved yet, so it is the chain: try a smaller step size of it, or smaller initial weights"
     return likely_cause(line)
-
-
-def _show_samples(run: Run, trainer: Trainer) -> None:
-    """samples.png: what the averaged learner draws under the run's seed."""
-    shape, device = trainer.data.event_shape, trainer.device
-    at_once = num_at_once(trainer.schedule.sampling_batch_size, shape, device)
-    num = min(MAX_TILES, at_once) if len(shape) == 3 else NUM_POINTS
-    precision, seed = trainer.schedule.precision, trainer.seed
-    points = draw(trainer.averaged, num, seed=seed, batch_size=at_once, device=device, precision=precision)
-    num_classes = len(classes_of(trainer.averaged))
-    _save_picture(points, trainer, trainer.averaged, run.path / "samples.png", num_classes=num_classes)
-
-
-def _save_picture(
-    points: Points, trainer: Trainer, learner: nn.Module, path: Path, *, num_classes: int = 0
-) -> None:
-    """Points of other shapes than images and the plane have no picture, and a run goes on without."""
-    if shows(points.shape[1:]):
-        pictures.save(points[:MAX_TILES], path, num_classes=num_classes)
-    elif points.shape[1:] == (2,):
-        energy = None if classes_of(learner) else getattr(learner, "energy", None)
-        # The draw disturbs nothing: the trainer reseeds the generator before every step.
-        data = trainer.data.draw(len(points))[:, :2]  # without labels
-        pictures.save(points, path, energy=energy, data=data)

@@ -11,112 +11,25 @@ signs are then those of the whole batch before any optimiser moves.
 
 import copy
 import hashlib
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import permutations
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
 
 from evolvent.learners.update import Update, require_separate
-from evolvent.machine import Precision, autocast, check_precision
+from evolvent.machine import autocast
 from evolvent.processes.ranks import ALONE, Ranks, norms, share_statistics
 from evolvent.training.adam import FusedAdam
 from evolvent.training.captured import Captured, check_drawn_there, refuse_replaced
-from evolvent.training.guard import Guard
+from evolvent.training.checks import check_apart, check_losses, require
+from evolvent.training.schedule import Schedule, Source
 from evolvent.training.signs import Signs
 
 OF_THE_LOG = frozenset({"step", "seconds", "warning"})
-Source = nn.Module
-"""Data: `draw(num) -> Points` on the module's device, and `event_shape`."""
 
 
 class Diverged(RuntimeError):
     """Training produced a number that is not finite, or exploded, and no rollback is left."""
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam for one submodule. β₁ = 0 is the usual choice where two nets chase each other."""
-
-    lr: float
-    betas: tuple[float, float] = (0.0, 0.95)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"a learning rate must be above 0 and finite, not {self.lr}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"Adam's betas must lie in [0, 1), not {self.betas}")
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long, how much, how fast. `adam` names the submodules that learn.
-
-    decay_from: the share of the run after which learning rates fall linearly to zero; 1 never.
-    averaging: decay of the exponential moving average of the weights, per step (shorter in the first steps).
-    precision: of the forward pass, float32 or bfloat16 (autocast), and of the nets when the commands draw samples; a
-        CPU that bfloat16 would make slower (`machine.gains_from_bfloat16`) runs float32.
-    captured: on a GPU, record the forward and backward passes once as a CUDA graph and replay it every step: no
-        Python, no launches one by one. An update's tensors are then overwritten by the next update.
-    sampling_batch_size: how many points are drawn at once, of images on a CPU 64 at most; a sample is bitwise the same
-        at the same number.
-    *_every: in steps.
-    guard: what takes the run back when its vital signs explode; None to go on until a number is not finite.
-    """
-
-    num_steps: int
-    batch_size: int
-    adam: dict[str, Adam]
-    decay_from: float = 0.5
-    averaging: float = 0.999
-    precision: Precision = "float32"
-    captured: bool = False
-    sampling_batch_size: int = 64
-    log_every: int = 20
-    picture_every: int = 200
-    checkpoint_every: int = 500
-    guard: Guard | None = field(default_factory=Guard)
-
-    def __post_init__(self) -> None:
-        every = ("log_every", "picture_every", "checkpoint_every")
-        for name in ("num_steps", "batch_size", "sampling_batch_size", *every):
-            if not isinstance(getattr(self, name), Integral):
-                raise ValueError(f"{name} is a whole number, not {getattr(self, name)!r}")
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-            if getattr(self, name) >= 2**63:
-                raise ValueError(f"{name} is too large: {getattr(self, name)}")
-        check_precision(self.precision)
-        if not (0 <= self.decay_from <= 1 and 0 <= self.averaging < 1):
-            raise ValueError("decay_from must lie in [0, 1] and averaging in [0, 1)")
-
-    def milestones(self) -> list[int]:
-        """The quarters of the run, in steps: the first checkpoint at or past each is kept."""
-        return [math.ceil(self.num_steps * quarter / 4) for quarter in (1, 2, 3)]
-
-    def lr_factor(self, step: int) -> float:
-        """1, then falling linearly to 0 at the end of the run."""
-        left = (self.num_steps - step) / self.num_steps
-        return min(1.0, left / (1 - self.decay_from)) if self.decay_from < 1 else 1.0
-
-
-@dataclass
-class Experiment:
-    """What a recipe returns. Data are thunks: to list or to sample a recipe loads none.
-
-    judge: None where nothing is measured; judge(samples, law) → scores where `held_out` knows its `log_density`;
-        judge(samples, held_out, train, device=…) → scores for images, uint8 [N, C, H, W] each.
-    """
-
-    learner: nn.Module
-    data: Callable[[], Source]
-    schedule: Schedule
-    held_out: Callable[[], Source] | None = None
-    judge: Callable[..., list] | None = None
 
 
 class Trainer:
@@ -305,36 +218,6 @@ def parameters_of(learner: nn.Module, name: str) -> list[nn.Parameter]:
             f'all of "{name}" is frozen, and nothing is left to train: thaw it by .requires_grad_(True)'
         )
     return [parameter for parameter in parameters if parameter.requires_grad]
-
-
-def require(part: nn.Module, what: str, members: Sequence[str]) -> None:
-    """ValueError where it lacks what is asked of it at the end of training, when it would be told of too late."""
-    if lacking := [name for name in members if not hasattr(part, name)]:
-        raise ValueError(
-            f"a {what} has {' and '.join(members)}, and {type(part).__name__} lacks {' and '.join(lacking)}"
-        )
-
-
-def check_apart(trained: Iterable[str]) -> None:
-    """ValueError where one submodule lies within another: its parameters would take two steps at once."""
-    for outer, inner in permutations(trained, 2):
-        if inner.startswith(f"{outer}.") or not outer:
-            raise ValueError(
-                f'schedule.adam trains "{inner}" twice, as "{outer}" holds it: name one of the two'
-            )
-
-
-def check_losses(losses: Iterable[str], trained: Iterable[str]) -> None:
-    """ValueError for a loss that trains nothing, and for a submodule without a loss, its own or of a part."""
-    losses, trained = [*losses], [*trained]
-    trains = {(loss, name) for loss in losses for name in trained if f"{loss}.".startswith(f"{name}.")}
-    if idle := [loss for loss in losses if all(loss != named for named, _ in trains)]:
-        raise ValueError(f'nothing trains "{idle[0]}", which has a loss: schedule.adam names {trained}')
-    if lacking := [name for name in trained if all(name != named for _, named in trains)]:
-        raise ValueError(
-            f'schedule.adam trains "{lacking[0]}", which has no loss: there are losses of {losses}; leave it out, or'
-            " return one of its name"
-        )
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 from evolvent.cli.main import main
 from evolvent.data import Images, Stream, load, readers
 from evolvent.data.arrays import file_album
-from evolvent.storage.runs import read_model
+from evolvent.storage.reading import read_model
 from evolvent.training.captured import check_drawn_there
 from evolvent.training.trainer import reseed
 

@@ -19,7 +19,8 @@ from evolvent.particles import PersistentByClass
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import classes_of, draw
 from evolvent.shapes import apart, carry
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer
 
 SHAPE = (1, 8, 8)
 CHAIN = Langevin(0.05, 3, temperature=0.01)

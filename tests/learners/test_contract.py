@@ -21,7 +21,8 @@ from evolvent.nets.score import PlainScore
 from evolvent.noise import ImageNoise
 from evolvent.particles import Fresh, Persistent
 from evolvent.reference import Gaussian, Uniform
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer
 
 SHAPE = (1, 8, 8)
 CHAIN = Langevin(0.05, 3, temperature=0.01)

@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from evolvent.nets.filters import FilterScore, filter_bank, gabor_pairs, laplacian, opponents
+from evolvent.nets.filters import BENDS, FilterScore, filter_bank, gabor_pairs, laplacian, opponents
 
 
 def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-def learned(num_channels: int = 1, **options) -> FilterScore:
+def learned(num_channels: int = 1) -> FilterScore:
     """A score whose weights are no longer zero, in double precision."""
-    score = FilterScore(num_channels, filter_bank((3, 5, 9)), **options).double()
+    score = FilterScore(num_channels, filter_bank((3, 5, 9))).double()
     score.weights.data = noise(*score.weights.shape).double()
     return score
 
@@ -98,16 +98,16 @@ def test_the_likelihood_gradient_is_the_difference_of_mean_rectified_responses()
 
 
 def test_the_potential_of_a_filter_is_piecewise_linear_with_slopes_that_add_up_at_the_bends():
-    score = FilterScore(1, [torch.ones(1, 1, 1, 1)], bends=(0.0, 1.0)).double()
-    score.weights.data = torch.tensor([[[1.0, 10.0, 100.0, 1000.0]]]).double()
-    x = torch.tensor([-1.5, -0.5, 0.5, 1.5]).double().view(4, 1, 1, 1).requires_grad_()
+    score = FilterScore(1, [torch.ones(1, 1, 1, 1)]).double()
+    score.weights.data = (10.0 ** torch.arange(8)).double()[None, None]
+    x = torch.tensor([-1.5, -0.25, 0.25, 0.75, 2.5]).double().view(5, 1, 1, 1).requires_grad_()
     (slopes,) = torch.autograd.grad(score(x).sum(), x)
-    assert slopes.flatten().tolist() == [-1100.0, -100.0, 1.0, 11.0]
+    assert slopes.flatten().tolist() == [-1110000.0, -10000.0, 1.0, 11.0, 1111.0]
 
 
 def test_the_force_agrees_with_finite_differences():
     x = noise(1, 3, 9, 9).double().requires_grad_()
-    assert torch.autograd.gradcheck(learned(num_channels=3, bends=(0.0, 1.0)), (x,), eps=1e-7, atol=1e-4)
+    assert torch.autograd.gradcheck(learned(num_channels=3), (x,), eps=1e-7, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [3, 5, 9, 17])
@@ -134,7 +134,7 @@ def test_calibration_gives_every_response_centre_0_and_deviation_1(num_channels)
     score, data = FilterScore(num_channels, filter_bank((3, 5))), 0.2 * noise(64, num_channels, 24, 24) - 0.4
     score.calibrate(data)
     mean = score.mean_responses(data).mean(0)
-    above, below = mean[..., 0], mean[..., len(score.bends)]
+    above, below = mean[..., 0], mean[..., len(BENDS)]
     assert (above - below).abs().max() < 1e-3  # the mean of u is 0
     assert (above - 1 / math.sqrt(2 * math.pi)).abs().max() < 0.02  # E relu(u) of a normal u
 

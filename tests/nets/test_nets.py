@@ -8,7 +8,8 @@ from evolvent.learners.ggcn import GGCN
 from evolvent.nets.mapping import PlainMapping, ResidualMapping, Upsampling
 from evolvent.nets.score import PlainScore, ResidualScore, TextureScore
 from evolvent.reference import Uniform
-from evolvent.training.trainer import Adam, Schedule, Trainer
+from evolvent.training.schedule import Adam, Schedule
+from evolvent.training.trainer import Trainer
 
 SCORES, MAPPINGS = [PlainScore, ResidualScore], [PlainMapping, ResidualMapping]
 
