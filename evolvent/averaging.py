@@ -5,6 +5,9 @@
 Runs from one beginning that differ in their seed walk apart where training hardly cares, and the mean undoes the walk:
 machines that hear nothing of each other train one model. Weights that were drawn apart have no mean that means
 anything, which their correlation tells: it is near 0, and near 1 after a common beginning.
+
+Batch norm's statistics are no weights: what the mean net computes spreads less than what the nets compute that it is
+the mean of. They are measured anew, on its own births                    [source: SWA, Izmailov et al. 2018]
 """
 
 import json
@@ -12,13 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from evolvent.pretrained import model_file
+from evolvent.pretrained import model_file, rebuilt
 from evolvent.recipes.find import short_name
+from evolvent.sampling import draw, needed
 from evolvent.storage.reading import read_model_with_sum
 
+NUM_BIRTHS = 12_800
+"""On which batch norm's statistics are measured."""
 LEAST_CORRELATION = 0.5
 """Of two weights with a common beginning: 0.92 after 11,000 steps apart (docs/results.md)."""
 
@@ -26,7 +32,7 @@ LEAST_CORRELATION = 0.5
 def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The mean weights, in float32, and the metadata of the first with `averaged`, what they are of.
 
-    Counters are the first's. ValueError for fewer than two sources, of different recipes or nets, or without a common
+    ValueError for fewer than two sources, of different recipes or nets, or without a common
     beginning.
     """
     if len(sources) < 2:
@@ -42,8 +48,29 @@ def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str,
         else tensor
         for name, tensor in weights.items()
     }
+    mean = _with_own_statistics(mean, metadata, first)
     told = [{"source": source, "step": int(about["step"]), "sha256": sum_} for source, _, about, sum_ in read]
     return mean, metadata | {"averaged": json.dumps(told)}
+
+
+def _with_own_statistics(
+    weights: dict[str, Tensor], metadata: dict[str, str], source: str
+) -> dict[str, Tensor]:
+    """The weights with the statistics that batch norm meets in births of theirs."""
+    if not any(name.endswith("running_var") for name in weights):
+        return weights
+    learner = rebuilt(weights, metadata, source).learner
+    norms = [part for part in learner.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+        norm.register_forward_pre_hook(_measuring)
+    draw(learner, NUM_BIRTHS, stages={})
+    return {name: tensor.contiguous() for name, tensor in needed(learner).items()}
+
+
+def _measuring(norm: nn.Module, _: object) -> None:
+    norm.train()  # which drawing has in eval mode
 
 
 def _check_same_nets(

@@ -141,7 +141,17 @@ def from_pretrained(source: Path | str, *, device: torch.device | str = "cpu") -
     Warns where that recipe's file was changed since. ValueError when the file cannot be read or its weights do not fit
     what the recipe builds.
     """
-    weights, metadata = read_model(model_file(source))
+    return rebuilt(*read_model(model_file(source)), source, device=device)
+
+
+def rebuilt(
+    weights: dict[str, torch.Tensor],
+    metadata: dict[str, str],
+    source: Path | str,
+    *,
+    device: torch.device | str = "cpu",
+) -> Saved:
+    """The same of weights and metadata that are read already, from `source`."""
     try:
         recipe = find(metadata["recipe"])
     except ValueError as error:

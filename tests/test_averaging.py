@@ -1,5 +1,6 @@
 """The mean of runs that began from the same weights, and what has none."""
 
+import copy
 import json
 import re
 
@@ -30,6 +31,11 @@ def place(tmp_path_factory):
     return folder
 
 
+def learned(weights):
+    """Without batch norm's statistics."""
+    return {name: tensor for name, tensor in weights.items() if ".norms." not in name}
+
+
 def average(*runs, out):
     return main(["average", *map(str, runs), "--out", str(out)])
 
@@ -39,11 +45,9 @@ def test_the_mean_is_that_of_every_weight_and_says_of_what_it_is(place, tmp_path
     assert average(*runs, out=tmp_path / "mean.safetensors") == 0
     weights, metadata = read_model(tmp_path / "mean.safetensors")
     every = [read_model(run)[0] for run in runs]
-    for name, tensor in weights.items():
-        if tensor.is_floating_point():
-            torch.testing.assert_close(tensor, torch.stack([of[name] for of in every]).mean(0))
-        else:
-            assert torch.equal(tensor, every[0][name])
+    assert weights.keys() == every[0].keys()
+    for name, tensor in learned(weights).items():
+        torch.testing.assert_close(tensor, torch.stack([of[name] for of in every]).mean(0))
     told = json.loads(metadata["averaged"])
     assert [(of["source"], of["step"]) for of in told] == [(str(run), 3) for run in runs]
     assert len({of["sha256"] for of in told}) == 3
@@ -51,7 +55,20 @@ def test_the_mean_is_that_of_every_weight_and_says_of_what_it_is(place, tmp_path
 
 def test_the_mean_of_the_same_weights_is_those_weights(place):
     weights, _ = mean_of([place / "1", place / "1" / MODEL])
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in read_model(place / "1")[0].items())
+    assert all(
+        torch.equal(tensor, weights[name]) for name, tensor in learned(read_model(place / "1")[0]).items()
+    )
+
+
+def test_batch_norm_knows_the_births_of_the_mean(place, tmp_path):
+    """Births in eval mode are those that the same net bears under the statistics of a large batch."""
+    mean = tmp_path / "mean.safetensors"
+    assert average(place / "1", place / "2", out=mean) == 0
+    mapping = from_pretrained(mean).learner.mapping
+    hidden = torch.randn(4096, mapping.num_hidden, generator=torch.Generator().manual_seed(3))
+    known = mapping(hidden)
+    of_the_batch = copy.deepcopy(mapping).train()(hidden)
+    assert (known - of_the_batch).square().mean() < 1e-3 * of_the_batch.var()
 
 
 def test_a_mean_is_drawn_from_and_begun_from_as_any_weights(place, tmp_path):
