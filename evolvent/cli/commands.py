@@ -103,7 +103,7 @@ def export(source: str, *, out: str, half: bool = True) -> None:
 
 
 def average(runs: list[str], *, out: str, overwrite: bool = False) -> None:
-    """Average the weights of runs that began from the same weights: one model, nearer to the data than each.
+    """Average the weights of runs that began from the same weights: one model, often nearer to the data than each.
 
     Args:
         runs: of one recipe, each from `train --init-from` the same weights with a --seed of its own; files likewise.
