@@ -57,8 +57,7 @@ $ evolvent sample {name} --num 64 --out samples.png
 ```
 
 * **Arguments**: `{arguments}`
-* **Trained** in {minutes:.1f} minutes on {machine}; commit {commit}; seed {seed}.
-{began}* **Weights**: {precision} precision, averaged over the run.
+{made}* **Weights**: {precision} precision, averaged over the run.
 * **Data and their licence**: not said yet.
 * **Limits**: not said yet.
 
@@ -197,12 +196,12 @@ def weights_and_origin(source: Path | str) -> tuple[dict[str, torch.Tensor], dic
     return weights, origin
 
 
-def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> None:
-    """Write a run's averaged weights and a model card into the folder `out`, which must be new or empty."""
-    run, out = Path(run), Path(out)
+def save_pretrained(source: Path | str, out: Path | str, *, half: bool = True) -> None:
+    """Write a run's averaged weights, or a file's, and a model card into the folder `out`, new or empty."""
+    source, out = Path(source), Path(out)
     check_new_folder(out)
-    record = read_record(run)
-    weights, metadata = read_model(run)
+    record = None if source.is_file() else read_record(source)
+    weights, metadata = read_model(source)
     if half:
         weights = {
             name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()
@@ -212,7 +211,7 @@ def save_pretrained(run: Path | str, out: Path | str, *, half: bool = True) -> N
     metadata["arguments"] = json.dumps(portable_arguments(json.loads(metadata["arguments"])))
     with folder_whole(out) as folder:
         write_whole(folder / MODEL, pack_weights(weights, metadata))
-        write_whole(folder / "README.md", _card(run, record, metadata, name=out.name, half=half))
+        write_whole(folder / "README.md", _card(source, record, metadata, name=out.name, half=half))
 
 
 def _check_range(weights: dict[str, torch.Tensor]) -> None:
@@ -223,10 +222,11 @@ def _check_range(weights: dict[str, torch.Tensor]) -> None:
             )
 
 
-def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: str, half: bool) -> str:
-    machine = record.get("machine", {})
-    scores = [line for line in read_scores(run / "scores.jsonl") if line["step"] == int(metadata["step"])]
-    recipe = metadata["recipe"]
+def _card(
+    source: Path, record: dict[str, Any] | None, metadata: dict[str, str], *, name: str, half: bool
+) -> str:
+    recipe, lines = metadata["recipe"], [] if record is None else read_scores(source / "scores.jsonl")
+    scores = [line for line in lines if line["step"] == int(metadata["step"])]
     return CARD.format(
         title=short_name(recipe),
         recipe=recipe,
@@ -234,14 +234,25 @@ def _card(run: Path, record: dict[str, Any], metadata: dict[str, str], *, name: 
         name=name,
         step=metadata["step"],
         arguments=metadata["arguments"],
-        minutes=record.get("seconds", 0) / 60,
-        machine=machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads",
-        commit=record.get("commit") or "not known",
-        seed=record["seed"],
+        made=_averaged(metadata) if record is None else _trained(record),
         precision="half" if half else "single",
-        began=_began(record.get("init_from")),
         scores=_table(scores) or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
     )
+
+
+def _trained(record: dict[str, Any]) -> str:
+    """How a run came about, in a line or two."""
+    machine, commit = record.get("machine", {}), record.get("commit") or "not known"
+    where = machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads"
+    minutes, seed = record.get("seconds", 0) / 60, record["seed"]
+    line = f"* **Trained** in {minutes:.1f} minutes on {where}; commit {commit}; seed {seed}.\n"
+    return line + _began(record.get("init_from"))
+
+
+def _averaged(metadata: dict[str, str]) -> str:
+    """Of what weights in a file are the mean, if they are one (`evolvent.averaging`)."""
+    of = [f"`{one['source']}` at step {one['step']}" for one in json.loads(metadata.get("averaged", "[]"))]
+    return f"* **Average** of {', '.join(of)}.\n" if of else ""
 
 
 def _began(origin: dict[str, Any] | None) -> str:

@@ -85,6 +85,15 @@ def test_weights_in_half_precision_have_a_mean_in_single(place, tmp_path):
     assert all(tensor.dtype == torch.float32 for tensor in weights.values() if tensor.is_floating_point())
 
 
+def test_a_mean_is_passed_on_with_a_card_that_says_of_what_it_is(place, tmp_path):
+    assert average(place / "1", place / "2", out=tmp_path / "mean.safetensors") == 0
+    assert main(["export", str(tmp_path / "mean.safetensors"), "--out", str(tmp_path / "mine")]) == 0
+    card = (tmp_path / "mine" / "README.md").read_text()
+    assert f"* **Average** of `{place / '1'}` at step 3, `{place / '2'}` at step 3.\n* **Weights**" in card
+    assert "Trained" not in card
+    assert from_pretrained(tmp_path / "mine").step == 3
+
+
 MISTAKES = {
     "{1}": "a mean is of two models or more: name the others, too",
     "{1} {apart}": "a mean of models that began apart is none",

@@ -91,10 +91,10 @@ def _check_out(out: Path, typed: str, overwrite: bool) -> None:
 
 
 def export(source: str, *, out: str, half: bool = True) -> None:
-    """Write a run's weights, in half precision, and a model card into a folder that can be passed on.
+    """Write weights, in half precision, and a model card into a folder that can be passed on.
 
     Args:
-        source: a run folder.
+        source: a run folder, or a file that `average` has written.
         out: a new folder.
         half: half precision; false keeps float32.
     """
