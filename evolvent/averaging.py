@@ -18,13 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evolvent.pretrained import model_file, rebuilt
+from evolvent.pretrained import difference, model_file, rebuilt
 from evolvent.recipes.find import short_name
-from evolvent.sampling import draw, needed
+from evolvent.sampling import draw_chunk, needed
 from evolvent.storage.reading import read_model_with_sum
 
-NUM_BIRTHS = 12_800
-"""On which batch norm's statistics are measured."""
+NUM_BIRTHS, AT_ONCE = 12_800, 64
+"""On which batch norm's statistics are measured, and how many are born together; none is kept."""
 LEAST_CORRELATION = 0.5
 """Of two weights with a common beginning: 0.92 after 11,000 steps apart (docs/results.md)."""
 
@@ -32,8 +32,7 @@ LEAST_CORRELATION = 0.5
 def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The mean weights, in float32, and the metadata of the first with `averaged`, what they are of.
 
-    ValueError for fewer than two sources, of different recipes or nets, or without a common
-    beginning.
+    ValueError for fewer than two sources, of different recipes or nets, or without a common beginning.
     """
     if len(sources) < 2:
         raise ValueError("a mean is of two models or more: name the others, too")
@@ -65,7 +64,8 @@ def _with_own_statistics(
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.register_forward_pre_hook(_measuring)
-    draw(learner, NUM_BIRTHS, stages={})
+    for first in range(0, NUM_BIRTHS, AT_ONCE):
+        draw_chunk(learner, first, stages={}, batch_size=AT_ONCE)
     return {name: tensor.contiguous() for name, tensor in needed(learner).items()}
 
 
@@ -80,11 +80,9 @@ def _check_same_nets(
         raise ValueError(
             f"{source} is of the recipe {short_name(its)} and {first} of {short_name(recipe)}: one model has one recipe"
         )
-    shapes, its_shapes = ({name: tensor.shape for name, tensor in of.items()} for of in (weights, other))
-    if shapes != its_shapes:
-        odd = next(name for name in (*shapes, *its_shapes) if shapes.get(name) != its_shapes.get(name))
-        there, here = (list(of[odd]) if odd in of else "absent" for of in (its_shapes, shapes))
-        raise ValueError(f"the nets differ: {odd} is {there} in {source} and {here} in {first}")
+    if odd := difference(weights, other):
+        name, here, there = odd
+        raise ValueError(f"the nets differ: {name} is {there} in {source} and {here} in {first}")
 
 
 def _check_common_beginning(

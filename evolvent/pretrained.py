@@ -171,16 +171,24 @@ def load_weights(learner: nn.Module, weights: dict[str, torch.Tensor], source: P
 
     ValueError when the learner's nets are not those of the weights.
     """
-    wanted, found = (
-        {name: tensor.shape for name, tensor in side.items()} for side in (needed(learner), weights)
-    )
-    if wanted != found:
-        odd = [name for name in (*wanted, *found) if wanted.get(name) != found.get(name)]
-        there, here = (list(shapes[odd[0]]) if odd[0] in shapes else "absent" for shapes in (found, wanted))
+    if odd := difference(needed(learner), weights):
+        name, here, there = odd
         raise ValueError(
-            f"the weights in {source} do not fit the recipe: {odd[0]} is {there} in the file and {here} in the recipe"
+            f"the weights in {source} do not fit the recipe: {name} is {there} in the file and {here} in the recipe"
         )
     learner.load_state_dict(weights, strict=False)
+
+
+def difference(
+    ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]
+) -> tuple[str, list[int] | str, list[int] | str] | None:
+    """The first name whose shapes differ and both, "absent" where there is none; None where all are alike."""
+    shapes = [{name: list(tensor.shape) for name, tensor in side.items()} for side in (ours, theirs)]
+    for name in (*ours, *theirs):
+        here, there = (side.get(name, "absent") for side in shapes)
+        if here != there:
+            return name, here, there
+    return None
 
 
 def weights_and_origin(source: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
