@@ -16,3 +16,17 @@ def device(request, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     return request.param
+
+
+@pytest.fixture
+def no_pictures(monkeypatch):
+    monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """A recipe in a file, and the words that train it."""
+    from tiny import RECIPE  # after the hook above
+
+    (tmp_path / "toy.py").write_text(RECIPE.format(keyword="lr", first="pass"))
+    return ["train", f"{tmp_path}/toy.py:toy", "--out", f"{tmp_path}/run"]

@@ -23,17 +23,7 @@ from evolvent.storage.reading import read_lines, read_model
 from evolvent.storage.runs import Run, append_line
 from evolvent.training.session import train
 
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
-
-
-@pytest.fixture
-def toy(tmp_path):
-    """A recipe in a file, and the words that train it."""
-    (tmp_path / "toy.py").write_text(RECIPE.format(keyword="lr", first="pass"))
-    return ["train", f"{tmp_path}/toy.py:toy", "--out", f"{tmp_path}/run"]
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def full_disk(monkeypatch, after):

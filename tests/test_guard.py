@@ -20,9 +20,7 @@ EXPLOSIVE = {"lr": 10.0, "num_steps": 60, "log_every": 5, "checkpoint_every": 5}
 QUICK = Guard(warm_up=2, max_gap=1e3, shrink=1e-3)
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def line(gap, *, step=50, force=1.0, spread=1.0, particle=2.0):

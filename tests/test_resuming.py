@@ -19,9 +19,7 @@ SMALL = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 NEW_KEYWORDS = """

@@ -14,17 +14,7 @@ from evolvent.cli.main import main
 from evolvent.storage.reading import read_model
 from evolvent.training import session
 
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
-
-
-@pytest.fixture
-def toy(tmp_path):
-    """A recipe in a file, and the words that train it."""
-    (tmp_path / "toy.py").write_text(RECIPE.format(keyword="lr", first="pass"))
-    return ["train", f"{tmp_path}/toy.py:toy", "--out", f"{tmp_path}/run"]
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGHUP", 129)])
