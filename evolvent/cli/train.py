@@ -20,11 +20,13 @@ from typing import Any, NamedTuple
 import torch
 from jsonargparse import Namespace
 from rich.console import Console
+from torch import nn
 
 from evolvent.cli.drawing import Device, settle_device
 from evolvent.cli.options import Parser, parse
 from evolvent.cli.resuming import check_data, moved_data, tell_moved, under
 from evolvent.cli.terminal import clock, drop_output, open_console, table, vital_signs, watch
+from evolvent.nets.deepening import missing_blocks, with_blocks_of
 from evolvent.nets.retelling import known_by, with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
 from evolvent.processes.ranks import here
@@ -166,14 +168,22 @@ def _trainer(
     """The recipe's trainer; with guard True or False in place of what its schedule says."""
     experiment = build(recipe, facts["arguments"], seed=facts["seed"])
     if weights is not None:
-        source, known = facts["init_from"]["source"], known_by(weights)
-        load_weights(experiment.learner, with_classes_of(experiment.learner, weights), source)
-        _tell_of_lost(known, classes_of(experiment.learner), source, facts["arguments"])
+        _begin_from(weights, experiment.learner, facts)
     data, schedule = experiment.data(), experiment.schedule
     if guard is not None:
         schedule = replace(schedule, guard=(schedule.guard or Guard()) if guard else None)
     seed, device = facts["seed"], facts["device"]
     return Trainer(experiment.learner, data, schedule, seed=seed, device=device, ranks=here())
+
+
+def _begin_from(weights: dict[str, torch.Tensor], learner: nn.Module, facts: dict[str, Any]) -> None:
+    """With classes that the weights do not know, with blocks that they lack, and a word of either."""
+    source, known = facts["init_from"]["source"], known_by(weights)
+    retold = with_classes_of(learner, weights)
+    load_weights(learner, with_blocks_of(learner, retold), source)
+    _tell_of_lost(known, classes_of(learner), source, facts["arguments"])
+    if (new := missing_blocks(learner, retold)) and here().first:
+        print(f"{len(new)} residual blocks that the weights in {source} lack begin as the identity")
 
 
 def _tell_of_lost(known: int, own: list[int], source: str, arguments: dict[str, Any]) -> None:
