@@ -38,12 +38,14 @@ from evolvent.sampling import draw
 from evolvent.training.guard import Guard
 from evolvent.training.schedule import Adam, Experiment, Schedule
 from evolvent.training.trainer import Trainer
+from evolvent.views import Coarse, Grey, Masked
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Conditional", "ConditionalGCN",
-    "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Guard", "ImageNoise", "Images",
-    "Independent", "Langevin", "MultiGrid", "Noise", "Persistent", "PersistentByClass", "Saved", "Schedule",
-    "Trainer", "Underdamped", "Uniform", "complete", "draw", "energies", "from_pretrained", "linear", "logistic",
+    "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Coarse", "Conditional",
+    "ConditionalGCN", "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Grey",
+    "Guard", "ImageNoise", "Images", "Independent", "Langevin", "Masked", "MultiGrid", "Noise", "Persistent",
+    "PersistentByClass", "Saved", "Schedule", "Trainer", "Underdamped", "Uniform", "complete", "draw", "energies",
+    "from_pretrained", "linear", "logistic",
 ]  # fmt: skip

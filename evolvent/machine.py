@@ -1,6 +1,7 @@
 """What a process asks of the machine that it runs on, once, at its start."""
 
 import ctypes
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Literal, get_args
@@ -75,6 +76,12 @@ def computed_in(precision: Precision, device: torch.device | str) -> Precision:
     """What nets compute in there when `precision` is asked for: bfloat16 only where it is faster than float32."""
     check_precision(precision)
     return precision if gains_from_bfloat16(torch.device(device)) else "float32"
+
+
+def in_full_precision(device: torch.device) -> AbstractContextManager:
+    """The context in which nothing is computed in less than what it is held in, whatever stands around it."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def autocast(precision: Precision, device: torch.device | str) -> torch.autocast:

@@ -1,7 +1,7 @@
 """Points of which a part is seen: the same energy with one term more, and no training.
 
-    v = x + σ ξ where the mask is 1            what is seen, ξ ~ N(0, I)
-    p(x | v) ∝ p(x) exp(−‖m (x − v)‖² / 2σ²)   Bayes: the misfit joins the energy                        [derived]
+    v = P (x + σ ξ)                            what is seen (`views`), ξ ~ N(0, I)
+    p(x | v) ∝ p(x) exp(−‖P x − v‖² / 2σ²)     Bayes: the misfit joins the energy                        [derived]
 
 Whatever evolves under U evolves under it, in image space, and through the mapping in hidden space, where a code is
 looked for whose birth shows what is seen: the pattern completion that FRAME and GCN are known for. The model is the one
@@ -10,14 +10,14 @@ that its chains follow, p ∝ exp(β f / T) q, and σ means the same at every we
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
 from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import squared_norm
-from evolvent.machine import Precision
+from evolvent.machine import Precision, in_full_precision
 from evolvent.sampling import draw_chunk
 from evolvent.shapes import Labels, PerPoint, Points
 
@@ -28,11 +28,15 @@ IN_HIDDEN_SPACE = {
 """How codes find what is seen: from the best of a hundred births, in steps that a narrow misfit does not throw out."""
 
 
-class Observed(nn.Module):
-    """The score β f(x) − T ‖m (x − v)‖² / 2σ² over a score f; row i of a batch is held to row i of v.
+View = Callable[[Points], Points]
+"""An orthogonal projection of points, as `views` has them."""
 
-    seen: v [batch, *event], of which only what the mask shows has a part in anything.
-    mask: 1 where v is seen and 0 where it is not, of the event's shape or one that broadcasts to it.
+
+class Observed(nn.Module):
+    """The score β f(x) − T ‖P x − v‖² / 2σ² over a score f; row i of a batch is held to row i of v.
+
+    seen: [batch, *event], of which v = P seen alone has a part in anything.
+    view: P, what is seen of a point (`views`).
     sigma: how far off a seen value may lie, in the units of the points.
     beta: β, the weight of f where no stage weighs it.
     temperature: T of the chains, which follow exp(score / T); at 0 they descend as if it were 1.
@@ -44,7 +48,7 @@ class Observed(nn.Module):
         self,
         score: nn.Module,
         seen: Points,
-        mask: torch.Tensor,
+        view: View,
         sigma: float,
         *,
         beta: float = 1.0,
@@ -54,14 +58,16 @@ class Observed(nn.Module):
         if not 0 < sigma < math.inf:
             raise ValueError(f"sigma, how far off a seen value may lie, is above 0 and finite, not {sigma}")
         self.score, self.beta, self.stiffness = score, beta, (temperature or 1.0) / sigma**2
-        self.register_buffer("seen", seen)
-        self.register_buffer("mask", mask)
+        self.view = view
+        self.register_buffer("seen", view(seen))
 
     def forward(self, x: Points) -> PerPoint:
         if len(x) != len(self.seen):
             raise ValueError(f"{len(self.seen)} points were seen in part, and {len(x)} are held to them")
         points = x[:, : self.seen.shape[1]].float()  # a label is carried behind them
-        return self.beta * self.score(x) - self.stiffness * squared_norm(self.mask * (points - self.seen)) / 2
+        with in_full_precision(x.device):
+            misfit = squared_norm(self.view(points) - self.seen)
+        return self.beta * self.score(x) - self.stiffness * misfit / 2
 
 
 def stages_to_complete(learner: nn.Module) -> dict[str, Dynamics]:
@@ -73,7 +79,7 @@ def stages_to_complete(learner: nn.Module) -> dict[str, Dynamics]:
 def complete(
     learner: nn.Module,
     seen: Points,
-    mask: torch.Tensor,
+    view: View,
     *,
     sigma: float = 0.5,
     seed: int = 0,
@@ -84,25 +90,29 @@ def complete(
 ) -> Points:
     """A draw of p(x | v) for each row of `seen`, with what is seen put back in its place; [batch, *event] on the CPU.
 
+    seen, view, sigma: as `Observed` has them.
     Row i depends on (seed, i) and on what it is held to, whatever the number of rows. Every stage is under the β of a
     learner that has one. labels: one a row, of a learner that knows classes. A learner of several energies, as of
     several grids, stages of several temperatures, and rows that are no points of the learner's raise ValueError.
     """
     stages = stages_to_complete(learner) if stages is None else stages
-    _check(learner, seen, labels)
-    model, found = copy.deepcopy(learner), []
+    _check(learner, seen, view, labels)
+    model, view, found = copy.deepcopy(learner), copy.deepcopy(view), []
+    if isinstance(view, nn.Module):
+        view.to(seen.device)
     seen = seen.clone()  # a chain takes no tensors of inference mode
     score, held = model.energy.net, {"beta": 1.0, "temperature": _temperature(stages)}
     if hasattr(model, "beta"):
         held["beta"], model.beta = model.beta, 1.0
     for first in range(0, len(seen), batch_size):
         rows = torch.arange(first, first + batch_size).clamp(max=len(seen) - 1)  # the last chunk is padded
-        model.energy.net = Observed(score, seen[rows], mask.to(seen.device), sigma, **held)
+        model.energy.net = Observed(score, seen[rows], view, sigma, **held)
         x = draw_chunk(
             model, first, seed=seed, stages=stages, batch_size=batch_size, device=seen.device,
             labels=None if labels is None else labels[rows], precision=precision,
         )  # fmt: skip
-        found.append(torch.where(mask.bool().cpu(), seen[rows].cpu(), x))
+        x = x.to(seen.device)
+        found.append((view(seen[rows]) + (x - view(x))).cpu())
     return torch.cat(found)[: len(seen)]
 
 
@@ -117,7 +127,7 @@ def _temperature(stages: Mapping[str, Dynamics]) -> float:
     return found.pop()
 
 
-def _check(learner: nn.Module, seen: Points, labels: Labels | None) -> None:
+def _check(learner: nn.Module, seen: Points, view: View, labels: Labels | None) -> None:
     """ValueError where the learner cannot be held to these rows."""
     if not hasattr(learner, "energy"):
         raise ValueError(f"{type(learner).__name__} has several energies, and what is seen belongs to one")
@@ -126,6 +136,11 @@ def _check(learner: nn.Module, seen: Points, labels: Labels | None) -> None:
         raise ValueError(
             f"seen are rows of the model's points, floats of shape [rows, {', '.join(map(str, shape))}], as images are"
             f" from -1 to 1; they are {seen.dtype} of shape {list(seen.shape)}"
+        )
+    once = view(seen[:1])
+    if once.shape != seen[:1].shape or not torch.allclose(view(once), once, atol=1e-4):
+        raise ValueError(
+            "a view is a projection: of a point that shows only what is seen, all of it is seen again, as it was"
         )
     wanted = len(seen) if getattr(learner, "num_classes", 0) else None
     given = None if labels is None else len(labels)

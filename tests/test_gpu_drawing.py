@@ -20,6 +20,7 @@ from evolvent.metrics.scores import judge_images
 from evolvent.nets.retelling import with_classes_of
 from evolvent.observed import complete
 from evolvent.sampling import draw
+from evolvent.views import Coarse, Grey, Masked
 
 
 @pytest.mark.parametrize("name", LEARNERS)
@@ -33,14 +34,15 @@ def test_a_sample_is_that_of_a_cpu(name, device, precision, monkeypatch):
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-4 if precision == "float32" else 0.1)
 
 
+@pytest.mark.parametrize("view", [Masked(torch.ones(SHAPE).tril()), Coarse(SHAPE[-1], 2), Grey()])
 @pytest.mark.parametrize("name", ["wgcn", "as on a GPU", "by class"])
-def test_a_completion_is_that_of_a_cpu_wherever_mask_and_labels_lie(name, device):
+def test_a_completion_is_that_of_a_cpu_wherever_view_and_labels_lie(name, view, device):
     learner = built(name).eval().requires_grad_(False)
-    seen, mask = torch.rand(5, *SHAPE), torch.ones(SHAPE).tril()
+    seen = torch.rand(5, *SHAPE)
     how = {"stages": {"image": CHAIN}, "batch_size": 4}
     how |= {"labels": torch.tensor([0, 2, 1, 1, 0])} if hasattr(learner, "num_classes") else {}
-    exact = complete(learner, seen, mask, **how)
-    found = complete(learner.to(device), seen.to(device), mask, **how)
+    exact = complete(learner, seen, view, **how)
+    found = complete(learner.to(device), seen.to(device), view, **how)
     torch.testing.assert_close(found, exact, rtol=0, atol=1e-4)
 
 

@@ -341,7 +341,8 @@ DATA = {
 COMPLETE = {
     "complete": "the source is missing (`evolvent complete --help` says what it is)",
     "complete nowhere": "nowhere holds no weights: there is no such file",
-    "complete digits --hide corner": "--hide takes one of 'left', 'right', 'top', 'bottom', 'middle', not",
+    "complete digits --hide corner": "--hide takes one of 'left', 'right', 'top', 'bottom', 'middle', 'colour', 'detail', not",
+    "complete digits --hide colour": "images of one channel have no colour to hide",
     "complete digits --num 0": "at least 1 image is completed at least once, not 0 images 6 times",
     "complete digits --tries -1": "at least 1 image is completed at least once, not 8 images -1 times",
     "complete digits --num 100000": "there are 1000 images, and --num asks for 100000",

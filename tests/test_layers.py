@@ -23,7 +23,7 @@ LAYERS = [
     {"learners", "training.signs", "training.guard", "training.adam", "training.schedule", "training.checks"},
     {"training.captured"},
     {"training.trainer"},
-    {"storage.files", "storage.sealed", "storage.reading", "pictures", "sampling", "observed", "likelihood",
+    {"storage.files", "storage.sealed", "storage.reading", "pictures", "sampling", "observed", "views", "likelihood",
      "storage.circumstances", "processes.stopping"},
     {"storage.runs"},
     {"training.beginning", "training.picturing"},

@@ -18,6 +18,7 @@ from evolvent.data.toys import Checkerboard, Ring
 from evolvent.dynamics import MALA, Independent, Underdamped
 from evolvent.noise import ImageNoise, Noise
 from evolvent.observed import Observed
+from evolvent.views import Masked
 
 
 class Elsewhere(TorchDispatchMode):
@@ -78,8 +79,8 @@ def test_a_chain_stays_where_its_particles_are(chain, noise):
 
 
 def test_a_completion_stays_where_what_is_seen_lies():
-    held = energy().to("meta")
-    held.net = Observed(held.net, torch.rand(4, *SHAPE, device="meta"), torch.ones(SHAPE, device="meta"), 0.5)
+    held, view = energy().to("meta"), Masked(torch.ones(SHAPE)).to("meta")
+    held.net = Observed(held.net, torch.rand(4, *SHAPE, device="meta"), view, 0.5)
     with Elsewhere() as spy:
         CHAIN.evolve(held, torch.rand(4, *SHAPE, device="meta"), Noise("meta"))
     assert not spy.seen

@@ -1,16 +1,17 @@
-"""The command `complete`: what may stand where a part of an image is hidden, as a model sees it."""
+"""The command `complete`: what a part of an image may be that is hidden, as a model sees it."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from evolvent import pictures
 from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, opened
 from evolvent.cli.given import images_of
 from evolvent.data.images import Images, evenly
-from evolvent.data.pixels import to_particles
+from evolvent.data.pixels import to_particles, to_pixels
 from evolvent.observed import complete as complete_rows
 from evolvent.observed import stages_to_complete
 from evolvent.pretrained import Saved
@@ -18,16 +19,19 @@ from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of
 from evolvent.shapes import Labels, Pixels
 from evolvent.storage.files import check_place, open_whole
+from evolvent.views import Coarse, Grey, Masked
 
-Part = Literal["left", "right", "top", "bottom", "middle"]
-GREY = 128
+Part = Literal["left", "right", "top", "bottom", "middle", "colour", "detail"]
+COARSER = 4
+"""An image whose details are hidden is seen as one so many times smaller shows it."""
 
 
 class Asked(NamedTuple):
     """Images of which a part is hidden, each as often as it is completed, with labels if the model knows classes."""
 
     pixels: Pixels
-    mask: torch.Tensor
+    view: nn.Module
+    hidden_share: float
     labels: Labels | None
 
 
@@ -45,12 +49,12 @@ def complete(
     sampling: Sampling,
     device: Device = "auto",
 ) -> None:
-    """Hide a part of images and draw what may stand there, under the energy that a model has learned.
+    """Hide a part of images and draw what it may be, under the energy that a model has learned.
 
     Args:
         source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
         data: images as `evolvent.data.load` names them, of those their test part (default: the recipe's held-out data).
-        hide: left, right, top, bottom or middle.
+        hide: left, right, top, bottom, middle, colour, or detail: all but what an image of a quarter of the size shows.
         num: how many images.
         tries: completions of each.
         out: a .png (a row: what is seen, completions, the image) or .npz (images uint8 [num, tries, H, W, C]).
@@ -67,14 +71,14 @@ def complete(
     stages = sampling.stages(stages_to_complete(saved.learner))
     seen = to_particles(asked.pixels.to(saved.device))
     completed = complete_rows(
-        sampling.weighed(saved.learner), seen, asked.mask, sigma=sigma, seed=sampling.seed, stages=stages,
+        sampling.weighed(saved.learner), seen, asked.view, sigma=sigma, seed=sampling.seed, stages=stages,
         labels=asked.labels, batch_size=sampling.at_once(saved), precision=sampling.computed_in(saved),
     )  # fmt: skip
     _write(as_seen(completed), asked, tries, Path(out))
-    off = (completed - seen.cpu())[:, asked.mask == 0].square().mean().sqrt()
+    off = ((completed - seen.cpu()).square().mean() / asked.hidden_share).sqrt()
     print(
         f"{num} images completed {tries} times each by {short_name(saved.recipe)} at step {saved.step}: {out}"
-        f" (hidden pixels off by {float(off):.3f}, root mean square, of a range from -1 to 1)"
+        f" (what is hidden is off by {float(off):.3f}, root mean square, of a range from -1 to 1)"
     )
 
 
@@ -85,7 +89,8 @@ def _asked(saved: Saved, data: str | None, hide: Part, num: int, tries: int, lab
     if num > len(images):
         raise ValueError(f"there are {len(images)} images, and --num asks for {num}")
     rows = torch.from_numpy(evenly(len(images), num)).repeat_interleave(tries)
-    return Asked(images.pixels[rows], hidden(hide, saved.event_shape), _labels(saved, images, rows, label))
+    view, share = hiding(hide, saved.event_shape)
+    return Asked(images.pixels[rows], view, share, _labels(saved, images, rows, label))
 
 
 def _labels(saved: Saved, images: Images, rows: torch.Tensor, label: str | None) -> Labels | None:
@@ -103,9 +108,18 @@ def _labels(saved: Saved, images: Images, rows: torch.Tensor, label: str | None)
     return images.labels[rows]
 
 
-def hidden(part: Part, shape: tuple[int, ...]) -> torch.Tensor:
-    """A mask [C, H, W]: 0 where it is hidden, in half of the image, or in the square of half its side in the middle."""
-    _, height, width = shape
+def hiding(part: Part, shape: tuple[int, ...]) -> tuple[nn.Module, float]:
+    """What is seen of images [C, H, W] when a part is hidden, and the share of their dimensions that is not.
+
+    A half of the image, or the square of half its side in the middle; its colours; its details.
+    """
+    channels, height, width = shape
+    if part == "colour":
+        if channels == 1:
+            raise ValueError("images of one channel have no colour to hide")
+        return Grey(), 1 - 1 / channels
+    if part == "detail":
+        return Coarse(height, height // COARSER), 1 - 1 / COARSER**2
     parts = {
         "left": (slice(None), slice(0, width // 2)),
         "right": (slice(None), slice(width // 2, None)),
@@ -115,7 +129,7 @@ def hidden(part: Part, shape: tuple[int, ...]) -> torch.Tensor:
     }
     mask = torch.ones(shape)
     mask[:, *parts[part]] = 0
-    return mask
+    return Masked(mask), float(1 - mask.mean())
 
 
 def _write(completed: Pixels, asked: Asked, tries: int, out: Path) -> None:
@@ -126,7 +140,7 @@ def _write(completed: Pixels, asked: Asked, tries: int, out: Path) -> None:
             np.savez_compressed(file, images=rows.permute(0, 1, 3, 4, 2).numpy())
         return
     truth = asked.pixels.cpu()[::tries, None]
-    seen = torch.where(asked.mask.bool(), truth, GREY)
+    seen = to_pixels(asked.view(to_particles(truth[:, 0])))[:, None]
     pictures.save_image(
         pictures.grid(torch.cat([seen, rows, truth], 1).flatten(0, 1), columns=tries + 2), out
     )
