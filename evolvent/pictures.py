@@ -28,6 +28,8 @@ MOST_COLUMNS = 20
 """Classes that a grid has a column for; where there are more, it is near-square."""
 STROKES = ("-", "--", ":", "-.")
 """Of curves, in every colour."""
+FRAME, LAST_FRAME = 160, 2000
+"""Milliseconds that a picture of an animation stands."""
 SIDE = 120
 """Points along one side of the lattice on which an energy is drawn."""
 
@@ -62,12 +64,19 @@ def tile(image_uint8: UInt8[Tensor, "channel height width"]) -> Image.Image:
 
 
 def plane(
-    points: Points, *, energy: Callable[[Points], PerPoint] | None = None, data: Points | None = None
+    points: Points,
+    *,
+    energy: Callable[[Points], PerPoint] | None = None,
+    data: Points | None = None,
+    reach: float | None = None,
 ) -> Image.Image:
-    """Particles [n, 2] (red) over the data (grey) and the levels of their energy; low energy is dark."""
+    """Particles [n, 2] (red) over the data (grey) and the levels of their energy; low energy is dark.
+
+    reach: how far the picture goes in both directions; None to show nearly all that there is.
+    """
     points = points.detach().cpu()
-    shown = points if data is None else torch.cat([points, data.detach().cpu()])
-    reach = 1.2 * float(shown.abs().flatten().quantile(0.99)) or 1.0
+    if reach is None:
+        reach = reach_of(points if data is None else torch.cat([points, data.detach().cpu()]))
     figure, (axes,) = _figure(1, width=6, height=6)
     if energy is not None:
         _draw_levels(axes, energy, reach)
@@ -77,6 +86,14 @@ def plane(
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.legend(loc="upper right")
     return _render(figure)
+
+
+def reach_of(points: Points) -> float:
+    """How far a picture of the plane goes that shows these points, but for the outermost."""
+    distances = (
+        points.detach().cpu().abs().flatten().sort().values
+    )  # a quantile takes no more than 16 million
+    return 1.2 * float(distances[int(0.99 * (len(distances) - 1))]) or 1.0
 
 
 def curves(logs: Mapping[str, Sequence[Mapping[str, float]]], keys: Sequence[str]) -> Image.Image:
@@ -134,6 +151,14 @@ def save_image(image: Image.Image, path: Path | str) -> None:
     """Write a PIL image as a PNG, whole or not at all."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
+    write_whole(Path(path), buffer.getvalue())
+
+
+def save_animation(images: Sequence[Image.Image], path: Path | str) -> None:
+    """Write PIL images of one size as a GIF that begins again and again, whole or not at all."""
+    buffer, first = io.BytesIO(), images[0]
+    durations = [FRAME] * (len(images) - 1) + [LAST_FRAME]
+    first.save(buffer, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
     write_whole(Path(path), buffer.getvalue())
 
 

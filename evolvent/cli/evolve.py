@@ -1,8 +1,9 @@
-"""The command `evolve`: particles from their birth to what they are drawn as, a row each."""
+"""The command `evolve`: particles from their birth to what they are drawn as, a row each, or moving."""
 
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from evolvent import pictures
@@ -11,6 +12,7 @@ from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
 from evolvent.sampling import check_counts, classes_of, draw_chunk, moments
+from evolvent.shapes import shows
 from evolvent.storage.files import check_place
 
 
@@ -25,26 +27,35 @@ def evolve(
     sampling: Sampling,
     device: Device = "auto",
 ) -> None:
-    """Draw particles as they evolve, a row each, from birth on the left to the sample on the right.
+    """Draw particles as they evolve: a row each, from birth on the left to the sample on the right, or as an animation.
 
     Args:
         source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
         num: how many particles.
         frames: moments of each, evenly over the steps of all stages.
-        out: a .png.
+        out: a .png of images, or a .gif of images or of points of the plane over their energy.
         overwrite: replace a file that exists.
         label: of a model with labels, the class to draw, or several such as 0,1,2, in turns (default: all).
         device: auto, cpu or cuda.
     """
-    if Path(out).suffix != ".png":
-        raise ValueError(f"an evolution is drawn as a .png, not as {out}")
+    if Path(out).suffix not in (".png", ".gif"):
+        raise ValueError(f"an evolution is drawn as a .png or .gif, not as {out}")
     check_place(Path(out), overwrite=overwrite)
-    saved = opened(source, device, of_images="an evolution is drawn of images")
+    saved, moving = opened(source, device), Path(out).suffix == ".gif"
+    if not shows(saved.event_shape) and (not moving or saved.event_shape != (2,)):
+        way = (
+            "as a .gif of those of the plane"
+            if saved.event_shape == (2,)
+            else "of images or points of the plane"
+        )
+        raise ValueError(f"this model draws points of {list(saved.event_shape)}: an evolution is drawn {way}")
     stages = sampling.stages(saved.learner.stages)
-    rows = _rows(
-        saved, num, moments(stages, frames), sampling, classes_of(saved.learner, classes_named(label))
-    )
-    pictures.save_image(pictures.grid(rows.flatten(0, 1), columns=frames), Path(out))
+    classes = classes_of(saved.learner, classes_named(label))
+    rows = _rows(saved, num, moments(stages, frames), sampling, classes)
+    if moving:
+        pictures.save_animation(_shots(rows, saved, len(classes)), Path(out))
+    else:
+        pictures.save_image(pictures.grid(rows.flatten(0, 1), columns=frames), Path(out))
     told = ", ".join(f"{stage.num_steps} steps of {name}" for name, stage in stages.items()) or "births alone"
     print(f"{num} particles of {short_name(saved.recipe)} at step {saved.step}, {told}: {out}")
 
@@ -52,7 +63,7 @@ def evolve(
 def _rows(
     saved: Saved, num: int, stages: list[dict[str, Dynamics]], sampling: Sampling, classes: list[int]
 ) -> Tensor:
-    """Pixels [num, moments, C, H, W]."""
+    """Pixels [num, moments, C, H, W], or points [num, moments, 2]."""
     batch_size = sampling.batch_size or num
     check_counts(num, batch_size)
     if num > batch_size:
@@ -68,3 +79,12 @@ def _rows(
     learner, precision = sampling.weighed(saved.learner), sampling.computed_in(saved)
     columns = [draw_chunk(learner, 0, stages=come, precision=precision, **how)[:num] for come in stages]
     return as_seen(torch.stack(columns, 1).flatten(0, 1)).unflatten(0, (num, len(stages)))
+
+
+def _shots(rows: Tensor, saved: Saved, num_classes: int) -> list[Image.Image]:
+    """A picture of all particles at each moment; those of the plane are as wide as the widest moment."""
+    if shows(saved.event_shape):
+        return [pictures.picture(moment, num_classes=num_classes) for moment in rows.unbind(1)]
+    energy = None if num_classes else getattr(saved.learner, "energy", None)
+    how = {"energy": energy, "reach": pictures.reach_of(rows)}
+    return [pictures.plane(moment, **how) for moment in rows.unbind(1)]
