@@ -12,6 +12,7 @@ the mean of. They are measured anew, on its own births                    [sourc
 
 import json
 from collections.abc import Sequence
+from itertools import combinations
 from pathlib import Path
 
 import torch
@@ -32,7 +33,8 @@ LEAST_CORRELATION = 0.5
 def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The mean weights, in float32, and the metadata of the first with `averaged`, what they are of.
 
-    ValueError for fewer than two sources, of different recipes or nets, or without a common beginning.
+    ValueError for fewer than two sources, of different recipes or nets, without a common beginning, or of which
+    two hold the same weights.
     """
     if len(sources) < 2:
         raise ValueError("a mean is of two models or more: name the others, too")
@@ -41,6 +43,8 @@ def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str,
     for source, other, about, _ in others:
         _check_same_nets(first, weights, metadata["recipe"], source, other, about["recipe"])
         _check_common_beginning(first, weights, source, other)
+    for (source, of, *_), (again, its, *_) in combinations(read, 2):
+        _check_other_weights(source, of, again, its)
     mean = {
         name: sum(of[name].double() for _, of, *_ in read).div(len(read)).float()
         if tensor.is_floating_point()
@@ -95,4 +99,12 @@ def _check_common_beginning(
         raise ValueError(
             f"the weights of {source} and {first} have a correlation of {correlation:.2f}, where training on from the"
             " same weights leaves more than a half: a mean of models that began apart is none"
+        )
+
+
+def _check_other_weights(source: str, weights: dict[str, Tensor], again: str, its: dict[str, Tensor]) -> None:
+    if all(torch.equal(tensor, its[name]) for name, tensor in weights.items()):
+        raise ValueError(
+            f"{source} and {again} hold the same weights, which count once: name runs that differ, each with"
+            " a --seed of its own"
         )
