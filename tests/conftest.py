@@ -20,6 +20,7 @@ def device(request, monkeypatch):
 
 @pytest.fixture
 def no_pictures(monkeypatch):
+    """A picture of the plane takes half a second and has its own tests."""
     monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
 
 

@@ -17,14 +17,10 @@ NUM_KILLS = 10
 CALM = {"num_steps": 200, "log_every": 5, "checkpoint_every": 10}
 EXPLOSIVE = CALM | {"lr": 10.0, "guard": Guard(warm_up=2, max_gap=1e3, shrink=1e-3)}
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(os, "fork"), reason="needs fork: a process takes seconds to start"
-)
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork: a process takes seconds to start"),
+    pytest.mark.usefixtures("no_pictures"),
+]
 
 
 def go_on(path, scene):

@@ -17,11 +17,7 @@ from evolvent.storage.runs import Run, next_free
 from evolvent.training.session import train
 from evolvent.training.trainer import Diverged
 
-
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    # A picture of the plane takes half a second and has its own tests.
-    monkeypatch.setattr("evolvent.pictures.save", lambda *_, **__: None)
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 
 def test_an_interrupted_and_resumed_run_equals_one_that_went_straight_on(tmp_path):
