@@ -38,13 +38,14 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A set of three shades, each a class, and the same without labels."""
+    """A set of three shades, each a class, the same without labels, and with labels from 1 on."""
     folder = tmp_path_factory.mktemp("labels")
     labels = np.arange(60) % 3
     noise = np.random.default_rng(0).integers(50, size=(60, 8, 8))
     pixels = (labels[:, None, None] * 100 + noise).astype(np.uint8)
     np.savez(folder / "shades.npz", train_x=pixels, train_y=labels)
     np.savez(folder / "bare.npz", train_x=pixels)
+    np.savez(folder / "odd.npz", train_x=pixels, train_y=labels + 1)
     return folder
 
 
@@ -55,7 +56,7 @@ def train(place, out, *words, data="shades"):
 
 @pytest.fixture(scope="module")
 def run(place):
-    assert train(place, "run", "--labels", "--num-classes", "3") == 0
+    assert train(place, "run", "--labels") == 0
     return place / "run"
 
 
@@ -89,8 +90,21 @@ def test_a_class_is_a_column_of_the_picture(run, tmp_path):
     assert (run / "samples.png").is_file()
 
 
+def test_classes_that_nobody_counted_are_those_of_the_data(run, place):
+    """Whoever goes on, samples or exports meets a plain number; the nets are those of one that was typed."""
+    assert read_record(run)["arguments"]["num_classes"] == 3
+    assert train(place, "typed", "--labels", "--num-classes", "3") == 0
+    counted, typed = (read_model(of) for of in (run, place / "typed"))
+    assert counted[1] == typed[1]
+    assert all(torch.equal(tensor, typed[0][name]) for name, tensor in counted[0].items())
+
+
+def test_without_labels_nothing_is_counted(plain):
+    assert read_record(plain)["arguments"]["num_classes"] is None
+
+
 def test_stopping_and_resuming_equals_going_straight_on_bitwise(run, place):
-    assert train(place, "parts", "--labels", "--num-classes", "3", "--max-minutes", "1e-9") == 124
+    assert train(place, "parts", "--labels", "--max-minutes", "1e-9") == 124
     assert main(["train", "--resume", "--out", f"{place}/parts"]) == 0
     whole, parts = read_model(run)[0], read_model(place / "parts")[0]
     assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -124,7 +138,7 @@ def test_equal_turns_against_uneven_classes_are_told(place, capsys):
     with np.load(place / "shades.npz") as archive:
         rows = np.array([0, 1, 2] * 4 + [0, 3, 6, 9] * 12).repeat(10)
         np.savez(place / "uneven.npz", train_x=archive["train_x"][rows], train_y=archive["train_y"][rows])
-    assert train(place, "uneven", "--labels", "--num-classes", "3", data="uneven") == 0
+    assert train(place, "uneven", "--labels", data="uneven") == 0
     capsys.readouterr()
     assert main(["evaluate", str(place / "uneven"), "--num", "9", "--measures", "energy-distance"]) == 0
     told = " ".join(capsys.readouterr().out.split())
@@ -231,18 +245,14 @@ def test_training_with_labels_begins_from_weights_without(plain, place, capsys):
         "--data",
         f"{place}/shades.npz",
         "--labels",
-        "--num-classes",
-        "3",
     )
     assert main([*words, "--out", f"{place}/told"]) == 0
     assert read_model(place / "told")[0]["energy.net.directions"].abs().sum() > 0
     assert read_record(place / "told")["init_from"]["source"] == str(plain)
     assert "classes" not in capsys.readouterr().out
-    back = "train", "--init-from", f"{place}/told", "--labels", "false", "--num-classes", "10"
+    back = "train", "--init-from", f"{place}/told", "--labels", "false"
     assert main([*back, "--out", f"{place}/forgot"]) == 0
-    lost = (
-        f"the weights in {place}/told know 3 classes and this run none: give --labels --num-classes 3 to keep"
-    )
+    lost = f"the weights in {place}/told know 3 classes and this run none: give --labels to keep them\n"
     assert capsys.readouterr().out.count(lost) == 1
     assert read_model(place / "forgot")[0].keys() == read_model(plain)[0].keys()
 
@@ -251,16 +261,8 @@ def test_training_says_that_other_classes_take_the_place_of_those_of_the_weights
     with np.load(place / "shades.npz") as archive:
         np.savez(place / "halves.npz", train_x=archive["train_x"], train_y=np.arange(60) % 2)
     lost = f"the weights in {run} know 3 classes, this run 2 others: it begins from their mean\n"
-    for data, num_classes, told in (("shades", "3", 0), ("halves", "2", 1)):
-        words = (
-            "train",
-            "--init-from",
-            str(run),
-            "--data",
-            f"{place}/{data}.npz",
-            "--num-classes",
-            num_classes,
-        )
+    for data, told in (("shades", 0), ("halves", 1)):
+        words = "train", "--init-from", str(run), "--data", f"{place}/{data}.npz"
         assert main([*words, "--out", f"{place}/on-{data}"]) == 0
         assert capsys.readouterr().out.count(lost) == told
 
@@ -271,9 +273,11 @@ MISTAKES = {
     "sample {place}/run --label 0,x": 'not "0,x"',
     "sample {place}/plain --label 0": "trained without labels",
     "train images --data {place}/bare.npz --size 8 --channels 1 --labels": "these data have no labels to learn from",
-    "train images --data {place}/shades.npz --size 8 --channels 1 --labels": "give --num-classes 3",
+    "train images --data {place}/odd.npz --size 8 --labels": "these data have 3 labels from 1 to 3, and classes are",
+    "train images --data {place}/shades.npz --size 8 --channels 1 --labels --num-classes 4": "give --num-classes 3",
+    "train images --data celeba --labels": "these data have no labels to learn from",
     "train images --data {place}/shades.npz --size 8 --channels 1 --num-classes 3": "give --labels as well",
-    "train cifar10-ggcn --data {place}/shades.npz --size 8 --labels": "give --num-classes 3, where the recipe has it",
+    "train cifar10-ggcn --data {place}/shades.npz --size 8 --labels --num-classes 9": "give --num-classes 3, where",
     "sample {place}/run --out shades.npz/": "leave off the / or the .npz",
     "train images --data {place}/shades.npz --labels --num-classes 1000000000000": "at most 65536, not 1000000000000",
     "train images --data {place}/shades.npz --labels --num-classes 0": "num_classes must be at least 1, not 0",

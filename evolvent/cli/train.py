@@ -32,8 +32,10 @@ from evolvent.pretrained import load_weights, weights_and_origin
 from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import (
+    CLASSES,
     RecipeFunction,
     build,
+    defaults_of,
     find,
     full_reference,
     keywords_of,
@@ -69,10 +71,13 @@ class Origin(NamedTuple):
         made = self.record or self.init_from
         return made["recipe"] if made else DEFAULT_RECIPE
 
-    def arguments(self) -> dict[str, Any]:
-        """Those that the run, or the weights, were made with."""
+    def arguments(self, recipe: RecipeFunction) -> dict[str, Any]:
+        """Those that the run, or the weights, were made with; classes are those of the new run's data."""
         made = self.record or self.init_from
-        return made["arguments"] if made else {}
+        known = made["arguments"] if made else {}
+        if self.record or known.get(CLASSES) is None or defaults_of(recipe).get(CLASSES, 0) is not None:
+            return known
+        return known | {CLASSES: None}
 
 
 def train(words: list[str]) -> int:
@@ -85,7 +90,7 @@ def train(words: list[str]) -> int:
     record = origin.record
     reference = full_reference(reference) if reference is not None else origin.recipe()
     recipe = find(reference)
-    defaults = origin.arguments() if origin.recipe() == reference else {}
+    defaults = origin.arguments(recipe) if origin.recipe() == reference else {}
     values = parse(_train_parser(reference, recipe, defaults), words)
     _check_limits(values.max_minutes, values.threads)
     if values.out is not None and not values.out.strip():
@@ -101,6 +106,7 @@ def train(words: list[str]) -> int:
     facts["init_from"] = origin.init_from
     trainer = _trainer(recipe, facts, values.guard, origin.weights)
     del origin  # the weights, which the learner has now
+    facts["arguments"] = _with_classes(facts["arguments"], trainer.learner)
     return _start(trainer, values.out, facts, values.max_minutes)
 
 
@@ -176,6 +182,13 @@ def _trainer(
     return Trainer(experiment.learner, data, schedule, seed=seed, device=device, ranks=here())
 
 
+def _with_classes(arguments: dict[str, Any], learner: nn.Module) -> dict[str, Any]:
+    """With the number that the recipe counted, which holds when the data are elsewhere."""
+    num_classes = len(classes_of(learner))
+    counted = num_classes and arguments.get(CLASSES, num_classes) is None
+    return arguments | {CLASSES: num_classes} if counted else arguments
+
+
 def _begin_from(weights: dict[str, torch.Tensor], learner: nn.Module, facts: dict[str, Any]) -> None:
     """With classes that the weights do not know, with blocks that they lack, and a word of either."""
     source, known = facts["init_from"]["source"], known_by(weights)
@@ -196,7 +209,7 @@ def _tell_of_lost(known: int, own: list[int], source: str, arguments: dict[str, 
         )
         return
     words = ["--labels"] if "labels" in arguments else []
-    if words and arguments.get("num_classes", known) != known:
+    if words and arguments.get(CLASSES) not in (None, known):
         words.append(f"--num-classes {known}")
     keep = f"give {' '.join(words)} to keep them" if words else "it begins from their mean"
     print(f"the weights in {source} know {known} classes and this run none: {keep}")

@@ -33,8 +33,8 @@ class Named:
 
     hub: its id there. image, label: its columns; label None for a set without.
     num: pictures of each split. size: (width, height) in px; None where it varies. channels: 1 or 3.
-    checksums: of each split, for a set that is lossless.
     licence: whose it is. local: which files of it, downloaded from its authors, can be given in place of the word.
+    checksums: of each split, for a set that is lossless. num_classes: of its labels.
     """
 
     hub: str
@@ -46,6 +46,7 @@ class Named:
     licence: str
     local: str
     checksums: Mapping[str, str] = field(default_factory=dict)
+    num_classes: int = 0
 
 
 NAMED = {
@@ -59,6 +60,7 @@ NAMED = {
         licence="Krizhevsky, Learning multiple layers of features from tiny images, 2009; no licence is stated",
         local="an .npz of its uint8 arrays train_x, train_y, test_x, test_y",
         checksums={"train": "4c2c7f0f9bd3a044", "test": "e4c877cb9ae7eed4"},
+        num_classes=10,
     ),
     "cifar100": Named(
         hub="uoft-cs/cifar100",
@@ -70,6 +72,7 @@ NAMED = {
         licence="Krizhevsky, Learning multiple layers of features from tiny images, 2009; no licence is stated",
         local="an .npz of its uint8 arrays train_x, train_y, test_x, test_y",
         checksums={"train": "5c5142c00188ce44", "test": "374d3656aa142e4c"},
+        num_classes=100,
     ),
     "mnist": Named(
         hub="ylecun/mnist",
@@ -81,6 +84,7 @@ NAMED = {
         licence="LeCun, Cortes & Burges, The MNIST database of handwritten digits, 1998; MIT on the hub",
         local="a folder with train-images-idx3-ubyte.gz and its three companions",
         checksums={"train": "f0a6b2d726f84a50", "test": "d69b96459e590d36"},
+        num_classes=10,
     ),
     "fashion-mnist": Named(
         hub="zalando-datasets/fashion_mnist",
@@ -92,6 +96,7 @@ NAMED = {
         licence="Xiao, Rasul & Vollgraf, Fashion-MNIST, arXiv:1708.07747, 2017; MIT",
         local="a folder with train-images-idx3-ubyte.gz and its three companions (Debian: dataset-fashion-mnist)",
         checksums={"train": "708e051b33ade898", "test": "be9a5e7d28ad2125"},
+        num_classes=10,
     ),
     "celeba": Named(
         hub="flwrlabs/celeba",

@@ -18,13 +18,16 @@ from evolvent.data.arrays import array_album, file_album, splits_of_file
 from evolvent.data.decoding import check_channels
 from evolvent.data.folders import folder_album, splits_of_folder, splits_of_zip, zip_album
 from evolvent.data.idx import idx_album, splits_of_idx
-from evolvent.data.images import Images
+from evolvent.data.images import Images, check_labels
 from evolvent.data.named import NAMED, named_album
 from evolvent.data.packaged import digits
 from evolvent.data.streams import Stream
 
 MOST_IN_MEMORY = 2**31
 """Bytes of pixels. A larger set is not loaded onto the device: it streams from its file."""
+
+NUM_CLASSES = {"digits": 10} | {name: about.num_classes for name, about in NAMED.items() if about.num_classes}
+"""Of the words whose sets have labels: they are not loaded to be counted."""
 
 
 def load(
@@ -73,6 +76,21 @@ def open_album(spec: str, size: int | None, *, split: str = "train", channels: i
     if path.is_dir():
         return folder_album(path, size, split=split, channels=channels)
     return zip_album(path, size, split=split, channels=channels)
+
+
+def count_classes(spec: str, size: int) -> int:
+    """How many classes the labels of what is learned from have; no picture is decoded.
+
+    ValueError for labels that are not numbered from 0 without a gap, and for none.
+    """
+    if spec in NUM_CLASSES:
+        return NUM_CLASSES[spec]
+    # Where the number of channels is open, every picture would be looked at.
+    found = None if spec in NAMED else open_album(spec, size, channels=3).labels
+    labels = None if found is None else torch.from_numpy(found)
+    num_classes = 0 if labels is None else len(labels.unique())
+    check_labels(labels, num_classes)
+    return num_classes
 
 
 def splits_of(spec: str) -> list[str]:

@@ -18,7 +18,7 @@ from evolvent.learners.multigrid import MultiGrid
 from evolvent.nets.mapping import ResidualMapping, Upsampling
 from evolvent.recipes.card import NOT_RUN, recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
-from evolvent.recipes.labelled import USUAL_CLASSES, known_classes
+from evolvent.recipes.labelled import known_classes
 from evolvent.recipes.mapped import mapped, mapped_on_cpu, paired_flow
 from evolvent.recipes.residual import on_images, residual_energy, schedule
 from evolvent.training.schedule import Adam, Experiment
@@ -98,7 +98,7 @@ def from_noise(
     sampling_steps: int = 1000,
     captured: bool = True,
     labels: bool = False,
-    num_classes: int = USUAL_CLASSES,
+    num_classes: int | None = None,
     *,
     flow: JKO | None,
 ) -> Experiment:
@@ -113,9 +113,9 @@ def from_noise(
         sampling_steps: of a chain that draws a sample.
         captured: on a GPU, record a step once as a CUDA graph and replay it; false for data that stream.
         labels: learn an energy of every class; `evolvent sample RUN --label 3` draws one.
-        num_classes: in the labels of `data`.
+        num_classes: in the labels of `data`; without it they are counted.
     """
-    known = known_classes(labels, num_classes)
+    known = known_classes(labels, num_classes, data, size)
     learner = chains_from_noise(
         residual_energy(width, size),
         noisy_descent(chain_step_size, chain_steps, noise),

@@ -34,6 +34,9 @@ FOLDERS: set[Path] = set()
 DATA = "data"
 """The keyword of a recipe that names its data, in every recipe of the package."""
 
+CLASSES = "num_classes"
+"""The keyword of a recipe for how many classes its data have; where it defaults to None they are counted."""
+
 WORDS = ("digits", *NAMED)
 """What `evolvent.data.load` knows by its name."""
 

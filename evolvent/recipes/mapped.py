@@ -15,7 +15,7 @@ from evolvent.learners.conditional import ConditionalGGCN
 from evolvent.learners.ggcn import GGCN
 from evolvent.nets.classes import ByClass
 from evolvent.nets.mapping import ResidualMapping
-from evolvent.recipes.labelled import USUAL_CLASSES, conditional, known_classes
+from evolvent.recipes.labelled import conditional, known_classes
 from evolvent.recipes.residual import Part, on_images, residual_energy, schedule
 from evolvent.training.schedule import Adam, Experiment
 
@@ -76,7 +76,7 @@ def mapped(
     checkpoint_every: int = 5000,
     captured: bool = True,
     labels: bool = False,
-    num_classes: int = USUAL_CLASSES,
+    num_classes: int | None = None,
     *,
     training: dict[str, Dynamics],
     part: Part,
@@ -102,9 +102,9 @@ def mapped(
         checkpoint_every: steps from one checkpoint to the next, which are lost when the process is killed.
         captured: on a GPU, record a step once as a CUDA graph and replay it; false for data that stream.
         labels: learn an energy and births of every class; `evolvent sample RUN --label 3` draws one.
-        num_classes: in the labels of `data`.
+        num_classes: in the labels of `data`; without it they are counted.
     """
-    known = known_classes(labels, num_classes)
+    known = known_classes(labels, num_classes, data, size)
     selection = {"selection": Independent(num_steps=selection_steps)} if selection_steps else {}
     learner = adversarial_ggcn(
         residual_energy(width, size, channels, depth=depth, patch=patch),

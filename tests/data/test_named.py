@@ -185,6 +185,7 @@ def test_every_named_set_says_whose_it_is_and_where_it_is_from():
         assert set(about.num) >= {"train", "test"} and splits_of(name) == list(about.num)
         assert "/" in about.hub and about.licence and about.local
         assert set(about.checksums) in (set(), set(about.num))
+        assert (about.num_classes > 0) == (about.label is not None)
         assert all(len(value) == 16 for value in about.checksums.values())
     assert {name for name, about in NAMED.items() if not about.checksums} == {"celeba", "lsun-bedroom"}
 

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from evolvent.data import digits, from_array, from_file, from_folder, load
+from evolvent.data.readers import count_classes
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(256, size=(6, 8, 8), dtype=np.uint8)
@@ -295,6 +296,28 @@ def test_load_never_answers_a_test_split_with_training_images(tmp_path):
     for spec in ("digits", str(tmp_path)):
         with pytest.raises(ValueError, match="has no 'test' part; load all of it and cut one off"):
             load(spec, split="test")
+
+
+def test_as_many_classes_are_counted_as_the_labels_have(tmp_path):
+    """By no picture: those of the folder are none."""
+    np.savez(tmp_path / "x.npz", train_x=GREY, train_y=np.arange(6) % 3, test_x=GREY, test_y=np.arange(6))
+    for name in ("cat/1.png", "dog/2.png", "dog/3.png", "emu/4.png", "fox/5.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(b"no picture")
+    assert count_classes(str(tmp_path / "x.npz"), 4) == 3
+    assert count_classes(str(tmp_path / "photos"), 8) == 4
+    assert count_classes("digits", 8) == len(digits(8).labels.unique())
+
+
+def test_classes_that_cannot_be_counted_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", GREY)
+    np.savez(tmp_path / "gap.npz", train_x=GREY, train_y=[0, 1, 3, 3, 1, 0])
+    with pytest.raises(ValueError, match="no labels to learn from"):
+        count_classes(str(tmp_path / "x.npy"), 8)
+    with pytest.raises(
+        ValueError, match="3 labels from 0 to 3, and classes are counted from 0 to 2 without a gap"
+    ):
+        count_classes(str(tmp_path / "gap.npz"), 8)
 
 
 def test_load_names_what_it_cannot_find(tmp_path):
