@@ -5,6 +5,7 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from evolvent.nets.score import PlainScore
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [path for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))) if path.is_file()]
-PAPER, EXTENDING, README = (ROOT / name for name in ("docs/paper.md", "docs/extending.md", "README.md"))
+PAPER, EXTENDING, METRICS = (ROOT / "docs" / name for name in ("paper.md", "extending.md", "metrics.md"))
+README = ROOT / "README.md"
 
 PLACE = re.compile(r"`((?:evolvent|tests|benchmarks|examples)/[\w/.]+\.py)(?::([\w.]+))?`")
 ROW = re.compile(r"^\|.*`([\w/.]+\.py):([\w.]+)` \| `(.*)` \|$", re.MULTILINE)
@@ -170,6 +172,20 @@ def run_python(code, place, monkeypatch):
 def test_the_python_on_the_extending_page_runs(place, monkeypatch):
     run_python(blocks(EXTENDING.read_text(), "python")[-1], place, monkeypatch)
     assert (place / "samples.png").is_file()
+
+
+def test_the_python_that_measures_chains_runs(monkeypatch, capsys):
+    """On a normal law of the ring's spread, where it takes no training."""
+    law = evolvent.Energy(MyNet(), evolvent.Gaussian((2,), std=0.1)).requires_grad_(False)
+    learner = SimpleNamespace(energy=law)
+    model = SimpleNamespace(
+        learner=learner, draw=lambda num: law.reference.sample(num, evolvent.ImageNoise(0, 0, num))
+    )
+    monkeypatch.setattr(evolvent, "from_pretrained", {"runs/toy-ring-1": model}.get)
+    (code,) = (code for code in blocks(METRICS.read_text(), "python") if "effective_sample_size" in code)
+    exec(compile(code.replace("range(1000)", "range(100)"), "page", "exec"), {})
+    accepted, size = map(float, capsys.readouterr().out.split())
+    assert 0 < accepted < 1 < size < 64 * 101
 
 
 @pytest.mark.skipif(not README.is_file(), reason="there is no README here")
