@@ -359,7 +359,26 @@ COMPLETE = {
     "complete {points}": "only images are completed, and this model draws points of [2]",
 }
 
-TABLES = (TRAIN, COMMANDS, SAMPLE, EVALUATE, ENERGY, COMPLETE, DATA)
+EVOLVE = {
+    "evolve": "the source is missing (`evolvent evolve --help` says what it is)",
+    "evolve nowhere": "nowhere holds no weights: there is no such file",
+    "evolve digits --num 0": "at least 1 sample in batches of at least 1 can be drawn, not 0 in 0",
+    "evolve digits --num 100000000000": "this machine: draw fewer particles, or fewer frames of them",
+    "evolve digits --frames 100000000000": "this machine: draw fewer particles, or fewer frames of them",
+    "evolve digits --batch-size 0": "in batches of at least 1 can be drawn, not 10 in 0",
+    "evolve digits --num 4 --batch-size 3": "give a --batch-size of at least 4, or leave it out",
+    "evolve digits --frames 1": "an evolution has its birth and its end, at least 2 moments, not 1",
+    "evolve digits --frames 100000": "moments, its birth among them, and 100000 are asked for",
+    "evolve digits --dynamics none": "an evolution of 0 steps has 1 moments, its birth among them, and 12 are",
+    "evolve digits --label 10": "there is no class 10: this model knows 0 to 9",
+    "evolve digits --out x.npz": "an evolution is drawn as a .png or .gif, not as x.npz: give --out x.gif",
+    "evolve digits --out .gif": "an evolution is drawn as a .png or .gif, not as .gif: give --out x.gif",
+    "evolve {points}": "this model draws points of [2]: an evolution is drawn as a .gif of those of the plane",
+    "evolve {points} --out x.gif --label 1": "this model was trained without labels, and has no classes",
+    "evolve {points} --out x.gif --frames 3 --step-size 1e30": "samples are not finite: try a smaller step size",
+}
+
+TABLES = (TRAIN, COMMANDS, SAMPLE, EVALUATE, ENERGY, COMPLETE, EVOLVE, DATA)
 
 
 @pytest.fixture(scope="module")
