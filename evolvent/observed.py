@@ -18,7 +18,7 @@ from torch import nn
 from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import squared_norm
 from evolvent.machine import Precision, in_full_precision
-from evolvent.sampling import draw_chunk
+from evolvent.sampling import check_counts, classes_of, draw_chunk
 from evolvent.shapes import Labels, PerPoint, Points
 
 IN_HIDDEN_SPACE = {
@@ -27,6 +27,8 @@ IN_HIDDEN_SPACE = {
 }
 """How codes find what is seen: from the best of a hundred births, in steps that a narrow misfit does not throw out."""
 
+LEAST_SIGMA = 1e-6
+"""What float32 tells apart in points of order one; a narrower misfit overflows it."""
 
 View = Callable[[Points], Points]
 """An orthogonal projection of points, as `views` has them."""
@@ -55,9 +57,11 @@ class Observed(nn.Module):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma, how far off a seen value may lie, is above 0 and finite, not {sigma}")
-        self.score, self.beta, self.stiffness = score, beta, (temperature or 1.0) / sigma**2
+        if not LEAST_SIGMA <= sigma < math.inf:
+            raise ValueError(
+                f"sigma, how far off a seen value may lie, is at least {LEAST_SIGMA} and finite, not {sigma}"
+            )
+        self.score, self.beta, self.stiffness = score, beta, (temperature or 1.0) / sigma / sigma
         self.view = view
         self.register_buffer("seen", view(seen))
 
@@ -76,6 +80,7 @@ def stages_to_complete(learner: nn.Module) -> dict[str, Dynamics]:
 
 
 @torch.inference_mode(False)
+@torch.no_grad()
 def complete(
     learner: nn.Module,
     seen: Points,
@@ -90,17 +95,20 @@ def complete(
 ) -> Points:
     """A draw of p(x | v) for each row of `seen`, with what is seen put back in its place; [batch, *event] on the CPU.
 
-    seen, view, sigma: as `Observed` has them.
+    seen, view, sigma: as `Observed` has them, and float32; seen is where the learner is.
+    labels: one a row, of a learner that knows classes.
     Row i depends on (seed, i) and on what it is held to, whatever the number of rows. Every stage is under the β of a
-    learner that has one. labels: one a row, of a learner that knows classes. A learner of several energies, as of
-    several grids, stages of several temperatures, and rows that are no points of the learner's raise ValueError.
+    learner that has one. ValueError for a learner of several energies, as of several grids, stages of several
+    temperatures, a view that is no orthogonal projection, and rows or labels that are not the learner's.
     """
     stages = stages_to_complete(learner) if stages is None else stages
-    _check(learner, seen, view, labels)
+    check_counts(len(seen), batch_size)
+    seen = _checked(learner, seen)
+    _check_labels(learner, len(seen), labels)
     model, view, found = copy.deepcopy(learner), copy.deepcopy(view), []
     if isinstance(view, nn.Module):
         view.to(seen.device)
-    seen = seen.clone()  # a chain takes no tensors of inference mode
+    _check_view(view, seen)
     score, held = model.energy.net, {"beta": 1.0, "temperature": _temperature(stages)}
     if hasattr(model, "beta"):
         held["beta"], model.beta = model.beta, 1.0
@@ -127,26 +135,70 @@ def _temperature(stages: Mapping[str, Dynamics]) -> float:
     return found.pop()
 
 
-def _check(learner: nn.Module, seen: Points, view: View, labels: Labels | None) -> None:
-    """ValueError where the learner cannot be held to these rows."""
+def _checked(learner: nn.Module, seen: Points) -> Points:
+    """The rows as float32, of their own. ValueError where the learner cannot be held to them."""
     if not hasattr(learner, "energy"):
         raise ValueError(f"{type(learner).__name__} has several energies, and what is seen belongs to one")
     shape = tuple(draw_chunk(learner, 0, stages={}, batch_size=1, device=seen.device).shape[1:])
-    if tuple(seen.shape[1:]) != shape or not len(seen) or not seen.is_floating_point():
+    if tuple(seen.shape[1:]) != shape or not seen.is_floating_point():
         raise ValueError(
             f"seen are rows of the model's points, floats of shape [rows, {', '.join(map(str, shape))}], as images are"
             f" from -1 to 1; they are {seen.dtype} of shape {list(seen.shape)}"
         )
-    once = view(seen[:1])
-    if once.shape != seen[:1].shape or not torch.allclose(view(once), once, atol=1e-4):
+    return seen.float().clone()  # a chain takes no tensors of inference mode
+
+
+def _check_labels(learner: nn.Module, num: int, labels: Labels | None) -> None:
+    """ValueError unless they are one a row, of classes that the learner knows, and none where it knows none."""
+    if not getattr(learner, "num_classes", 0):
+        if labels is not None:
+            raise ValueError("this model was trained without labels: leave them out")
+        return
+    given = "none" if labels is None else f"{labels.dtype} of shape {list(labels.shape)}"
+    if labels is None or labels.shape != (num,) or labels.is_floating_point():
         raise ValueError(
-            "a view is a projection: of a point that shows only what is seen, all of it is seen again, as it was"
+            f"a label for each of {num} rows is wanted, whole numbers [{num}], and there are {given}"
         )
-    wanted = len(seen) if getattr(learner, "num_classes", 0) else None
-    given = None if labels is None else len(labels)
-    if wanted != given:
+    classes_of(learner, labels.unique().tolist())
+
+
+def _check_view(view: View, seen: Points) -> None:
+    """ValueError for what is no orthogonal projection of each point by itself, or shows a number that is none."""
+    x, y = torch.randn(2, 2, *seen.shape[1:], generator=torch.Generator().manual_seed(0)).to(seen.device)
+    with torch.enable_grad():
+        x = x.clone().requires_grad_()
+        shown = _through(view, x)
+        if not shown.requires_grad:
+            raise ValueError(
+                "a view is differentiable, and no gradient goes through this one: compute it in torch"
+            )
+        (transposed,) = torch.autograd.grad(shown, x, y)
+    once = _through(view, y)
+    laws = {
+        "P² = P": (_through(view, once), once),
+        "Pᵀ = P": (transposed, once),
+        "each point by itself": (_through(view, y[:1]), once[:1]),
+    }
+    for law, sides in laws.items():
+        if not torch.allclose(*sides, atol=1e-4):
+            raise ValueError(
+                f"a view is an orthogonal projection of points, and this one breaks the law: {law}"
+            )
+    if num_lost := int((~_through(view, seen).isfinite()).sum()):
         raise ValueError(
-            f"a label for each of {wanted} rows is wanted, and there are {given or 'none'}"
-            if wanted
-            else "this model was trained without labels: leave them out"
+            f"{num_lost} of the values that are seen are NaN or infinite: hide them, or leave the rows out"
         )
+
+
+def _through(view: View, points: Points) -> Points:
+    """What is seen of points. ValueError where it is not of their shape and dtype."""
+    try:
+        seen = view(points)
+    except RuntimeError as error:
+        raise ValueError(f"this view takes no points of shape {list(points.shape)}: {error}") from error
+    if not isinstance(seen, torch.Tensor) or (seen.shape, seen.dtype) != (points.shape, points.dtype):
+        found = f"{seen.dtype} of shape {list(seen.shape)}" if isinstance(seen, torch.Tensor) else repr(seen)
+        raise ValueError(
+            f"a view returns {points.dtype} of shape {list(points.shape)} as it is given, not {found}"
+        )
+    return seen

@@ -30,6 +30,8 @@ STROKES = ("-", "--", ":", "-.")
 """Of curves, in every colour."""
 FRAME, LAST_FRAME = 160, 2000
 """Milliseconds that a picture of an animation stands."""
+LONGEST_SIDE = 65535
+"""Pixels: the format of a GIF counts no further."""
 SIDE = 120
 """Points along one side of the lattice on which an energy is drawn."""
 
@@ -72,7 +74,7 @@ def plane(
 ) -> Image.Image:
     """Particles [n, 2] (red) over the data (grey) and the levels of their energy; low energy is dark.
 
-    reach: how far the picture goes in both directions; None to show nearly all that there is.
+    reach: how far from 0 the picture goes in all directions, in units of the points; None for `reach_of` all of them.
     """
     points = points.detach().cpu()
     if reach is None:
@@ -89,10 +91,12 @@ def plane(
 
 
 def reach_of(points: Points) -> float:
-    """How far a picture of the plane goes that shows these points, but for the outermost."""
-    distances = (
-        points.detach().cpu().abs().flatten().sort().values
-    )  # a quantile takes no more than 16 million
+    """How far from 0 a picture of the plane goes in all directions that shows these points [..., 2], but the outermost.
+
+    That is 1.2 times what 99 in 100 of their coordinates keep below, and 1 where all are 0.
+    """
+    # torch's quantile takes no more than 16 million.
+    distances = points.detach().cpu().abs().flatten().sort().values
     return 1.2 * float(distances[int(0.99 * (len(distances) - 1))]) or 1.0
 
 
@@ -155,8 +159,15 @@ def save_image(image: Image.Image, path: Path | str) -> None:
 
 
 def save_animation(images: Sequence[Image.Image], path: Path | str) -> None:
-    """Write PIL images of one size as a GIF that begins again and again, whole or not at all."""
+    """Write PIL images of one size as a GIF that begins again and again, whole or not at all.
+
+    ValueError where they are larger than a GIF can be.
+    """
     buffer, first = io.BytesIO(), images[0]
+    if max(first.size) > LONGEST_SIDE:
+        raise ValueError(
+            f"a GIF has at most {LONGEST_SIDE} px a side, and these pictures have {max(first.size)}: show fewer"
+        )
     durations = [FRAME] * (len(images) - 1) + [LAST_FRAME]
     first.save(buffer, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
     write_whole(Path(path), buffer.getvalue())

@@ -75,11 +75,17 @@ def draw_chunk(
 def moments(stages: Mapping[str, Dynamics], num: int) -> list[dict[str, Dynamics]]:
     """The stages as far as they have come at `num` moments from birth to the end, evenly over their steps.
 
+    ValueError for fewer than 2, and for more than there are.
     As the noise of a point is one stream, what is drawn by each is what the last one passes through.
     """
     if num < 2:
         raise ValueError(f"an evolution has its birth and its end, at least 2 moments, not {num}")
     total = sum(stage.num_steps for stage in stages.values())
+    if num > total + 1:
+        raise ValueError(
+            f"an evolution of {total} steps has {total + 1} moments, its birth among them, and {num} are asked for:"
+            " take more steps, or fewer moments"
+        )
     found = []
     for moment in range(num):
         left, come = round(moment * total / (num - 1)), {}

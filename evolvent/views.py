@@ -4,8 +4,9 @@
     Grey      P x = the mean of the channels    how bright each pixel is         the colours
     Coarse    P x = Cᵀ C x Cᵀ C                 the lowest frequencies           the details
 
-A view of your own is any callable [batch, *event] → [batch, *event] that is such a projection (`observed.complete`
-refuses others): what is seen and what is hidden then have nothing in common, and one is put back beside the other.
+A view of your own is any differentiable callable [batch, *event] → [batch, *event] that is such a projection of every
+point by itself (`observed.complete` refuses others): what is seen and what is hidden then have nothing in common, and
+one is put back beside the other.
 """
 
 import math
@@ -17,17 +18,22 @@ from evolvent.shapes import Points
 
 
 class Masked(nn.Module):
-    """Values are seen where the mask is 1 and hidden where it is 0.
+    """Values are seen where the mask is 1 or true, and hidden where it is 0: there they may be anything, NaN too.
 
-    mask: of the event's shape or one that broadcasts to it.
+    mask: of the event's shape or one that broadcasts to it, of any dtype. ValueError where it is neither 0 nor 1.
     """
 
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
-        self.register_buffer("mask", mask)
+        if num_odd := int(((mask != 0) & (mask != 1)).sum()):
+            raise ValueError(
+                f"a mask is 1 where values are seen and 0 where they are hidden, and {num_odd} of {mask.numel()} values"
+                " are neither: what is seen in part has a wider sigma instead"
+            )
+        self.register_buffer("mask", mask.bool())
 
     def forward(self, x: Points) -> Points:
-        return self.mask * x
+        return torch.where(self.mask, x, 0)
 
 
 class Grey(nn.Module):
@@ -38,7 +44,7 @@ class Grey(nn.Module):
 
 
 class Coarse(nn.Module):
-    """The `num` lowest frequencies a side are seen, of images of `size` px: as much as images of num × num px hold.
+    """The `num` lowest frequencies a side are seen, of images of size × size px: as much as num × num px hold.
 
     They are those of the cosine transform, to which an image goes on in a mirror beyond its border: no border rings.
     """

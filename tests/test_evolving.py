@@ -42,19 +42,3 @@ def test_points_of_the_plane_evolve_over_one_picture_of_their_energy(tmp_path, c
     capsys.readouterr()
     assert main([*words, "--out", str(tmp_path / "x.png")]) == 2
     assert "draws points of [2]: an evolution is drawn as a .gif of those" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--frames", "1"], "at least 2 moments, not 1"),
-        (["--out", "x.npz"], "an evolution is drawn as a .png or .gif, not as x.npz"),
-        (["--num", "4", "--batch-size", "3"], "give a --batch-size of at least 4"),
-        (["--num", "0"], "at least 1 sample"),
-    ],
-)
-def test_what_cannot_be_drawn_is_one_sentence(words, told, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["evolve", "digits", *words]) == 2
-    assert told in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())

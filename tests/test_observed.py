@@ -124,10 +124,74 @@ def test_a_misfit_is_computed_in_full_precision_under_autocast():
     assert torch.equal(found, score(points))
 
 
-@pytest.mark.parametrize("view", [lambda x: x / 2, lambda x: x.sum(1, keepdim=True)])
-def test_what_is_no_projection_is_no_view(view):
-    with pytest.raises(ValueError, match="a view is a projection"):
-        complete(in_points(), torch.randn(2, 2), view)
+NO_VIEWS = {
+    "P² = P": lambda x: x / 2,
+    "Pᵀ = P": lambda x: x[:, :1].expand_as(x),
+    "breaks the law: Pᵀ": lambda x: x.clamp(-0.5, 0.5),
+    "each point by itself": lambda x: x.mean(0, keepdim=True).expand_as(x),
+    "of shape .2, 2. as it is given, not torch.float32 of shape .2, 1.": lambda x: x.sum(1, keepdim=True),
+    "not torch.float64 of shape": lambda x: x.double(),
+    "as it is given, not None": lambda x: None,
+    "no gradient goes through this one": lambda x: x.detach() * FIRST,
+    "takes no points of shape .2, 2.: The size of tensor a .3.": Masked(torch.ones(3)),
+    "takes no points of shape .2, 2.: a leaf Variable": lambda x: x.mul_(FIRST),
+}
+
+
+@pytest.mark.parametrize("told", NO_VIEWS)
+@pytest.mark.parametrize("seen", [torch.zeros(2, 2), torch.randn(2, 2)])
+def test_what_is_no_orthogonal_projection_is_no_view_whatever_is_seen(told, seen):
+    with pytest.raises(ValueError, match=told):
+        complete(in_points(), seen, NO_VIEWS[told])
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.float64])
+def test_a_mask_shows_the_same_in_any_dtype(dtype):
+    seen = torch.randn(3, 2)
+    found = complete(in_points(), seen, Masked(FIRST.to(dtype)))
+    assert torch.equal(found, complete(in_points(), seen, Masked(FIRST)))
+
+
+@pytest.mark.parametrize("value", [0.5, 255.0, -1.0, torch.nan])
+def test_a_mask_is_zero_or_one(value):
+    with pytest.raises(ValueError, match="1 of 2 values are neither"):
+        Masked(torch.tensor([value, 0.0]))
+
+
+def test_what_a_mask_hides_may_be_anything_and_what_is_seen_must_be_numbers():
+    seen = torch.randn(3, 2)
+    unknown = torch.stack([seen[:, 0], torch.full((3,), torch.nan)], 1)
+    found = complete(in_points(), unknown, Masked(FIRST))
+    assert torch.equal(found, complete(in_points(), seen, Masked(FIRST)))
+    with pytest.raises(ValueError, match="3 of the values that are seen are NaN or infinite"):
+        complete(in_points(), unknown, Masked(1 - FIRST))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_points_of_any_precision_are_completed_in_single(dtype):
+    seen = torch.randn(3, 2).to(dtype)
+    found = complete(in_points(), seen.clone().requires_grad_(), Along())
+    assert found.dtype == torch.float32 and not found.requires_grad
+    assert torch.equal(found, complete(in_points(), seen.float(), Along()))
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"batch_size": 0}, "in batches of at least 1"),
+        ({"sigma": 1e-200}, "is at least 1e-06 and finite, not 1e-200"),
+        ({"sigma": torch.inf}, "is at least 1e-06 and finite, not inf"),
+    ],
+)
+def test_numbers_that_complete_nothing_are_refused(how, told):
+    with pytest.raises(ValueError, match=told):
+        complete(in_points(), torch.zeros(3, 2), Masked(FIRST), **how)
+
+
+def test_what_is_held_loosely_to_anything_is_held_to_nothing():
+    energy, x = in_points().energy, torch.randn(3, 2)
+    score = Observed(energy.net, torch.randn(3, 2), Masked(FIRST), sigma=1e300)
+    assert torch.equal(score(x), energy.net(x))
 
 
 def test_a_row_depends_on_its_number_and_on_what_it_is_held_to():
@@ -162,8 +226,27 @@ def test_codes_are_looked_for_where_there_is_a_mapping():
 )
 def test_a_half_or_a_quarter_is_hidden(part, share):
     view, hidden_share = VIEWS[part]
-    assert float(1 - view.mask.mean()) == hidden_share == share
-    assert view.mask[:, 0, 0].tolist() == [float(part not in ("left", "top"))] * 3
+    assert float(1 - view.mask.float().mean()) == hidden_share == share
+    assert view.mask[:, 0, 0].tolist() == [part not in ("left", "top")] * 3
+
+
+def test_the_share_that_is_hidden_is_that_of_sides_that_four_does_not_divide():
+    view, share = hiding("detail", (1, 6, 6))
+    assert view(torch.eye(36).view(-1, 1, 6, 6)).flatten(1).trace() == pytest.approx(36 * (1 - share))
+
+
+@pytest.mark.parametrize(
+    ("part", "shape", "told"),
+    [
+        ("detail", (3, 8, 16), "not of 16 × 8 px"),
+        ("detail", (1, 3, 3), "square images of 4 px and more, not of 3 × 3 px"),
+        ("middle", (1, 3, 3), "images of 3 × 3 px have no middle"),
+        ("top", (1, 1, 8), "images of 8 × 1 px have no top"),
+    ],
+)
+def test_images_that_have_no_such_part_are_refused(part, shape, told):
+    with pytest.raises(ValueError, match=told):
+        hiding(part, shape)
 
 
 QUICK = ["--num", "2", "--tries", "3", "--num-steps", "2", "--batch-size", "6"]
@@ -212,7 +295,7 @@ def test_pictures_of_another_size_are_told_how_they_come_to_that_of_the_model(tm
     ("seen", "labels", "told"),
     [
         (torch.zeros(3, 1), None, "floats of shape .rows, 2."),
-        (torch.zeros(0, 2), None, "of shape .0, 2."),
+        (torch.zeros(0, 2), None, "at least 1 sample"),
         (torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64), "trained without labels"),
     ],
 )
@@ -222,8 +305,14 @@ def test_rows_that_are_no_points_of_the_model_are_refused(seen, labels, told):
 
 
 def test_a_model_of_classes_wants_a_label_a_row():
-    with pytest.raises(ValueError, match="a label for each of 2 rows is wanted, and there are none"):
-        complete(from_pretrained("digits").learner, torch.zeros(2, 1, 32, 32), Grey())
+    learner, seen = from_pretrained("digits").learner, torch.zeros(2, 1, 32, 32)
+    with pytest.raises(ValueError, match=r"a label for each of 2 rows is wanted, .* and there are none"):
+        complete(learner, seen, Grey())
+    with pytest.raises(ValueError, match=r"and there are torch.int64 of shape \[1\]"):
+        complete(learner, seen, Grey(), labels=torch.tensor([3]))
+    for unknown in (-1, 10):
+        with pytest.raises(ValueError, match=f"there is no class {unknown}: this model knows 0 to 9"):
+            complete(learner, seen, Grey(), labels=torch.tensor([3, unknown]))
 
 
 def test_inference_mode_changes_nothing():

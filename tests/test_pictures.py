@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from evolvent import pictures
 from evolvent.storage.files import write_whole
@@ -71,3 +72,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path):
         write_whole(file, 3)
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_gif_that_its_format_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="at most 65535 px a side, and these pictures have 65536"):
+        pictures.save_animation([Image.new("L", (65536, 1))] * 2, tmp_path / "x.gif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_of_the_plane_reaches_beyond_nearly_all_of_its_points():
+    points = torch.linspace(-1, 1, 1001)[:, None].repeat(1, 2)
+    assert pictures.reach_of(points) == pytest.approx(1.2 * 0.99, rel=1e-2)
+    assert pictures.reach_of(torch.zeros(3, 2)) == 1.0
+    outlier = torch.cat([points, torch.full((1, 2), 1e6)])
+    assert pictures.reach_of(outlier) < 1.3

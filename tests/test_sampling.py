@@ -271,3 +271,10 @@ def test_the_moments_of_an_evolution_are_what_the_whole_chain_passes_through():
 def test_an_evolution_has_two_moments_at_least():
     with pytest.raises(ValueError, match="at least 2 moments, not 1"):
         moments({}, 1)
+
+
+@pytest.mark.parametrize("num_steps", [0, 3])
+def test_an_evolution_has_no_more_moments_than_its_steps_and_its_birth(num_steps):
+    stages = {"image": Langevin(0.1, num_steps)} if num_steps else {}
+    with pytest.raises(ValueError, match=f"of {num_steps} steps has {num_steps + 1} moments"):
+        moments(stages, num_steps + 2)

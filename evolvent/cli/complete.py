@@ -1,5 +1,6 @@
 """The command `complete`: what a part of an image may be that is hidden, as a model sees it."""
 
+import math
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -8,7 +9,16 @@ import torch
 from torch import nn
 
 from evolvent import pictures
-from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, opened
+from evolvent.cli.drawing import (
+    Device,
+    Sampling,
+    as_seen,
+    check_at_once,
+    check_fits,
+    classes_named,
+    memory,
+    opened,
+)
 from evolvent.cli.given import images_of
 from evolvent.data.images import Images, evenly
 from evolvent.data.pixels import to_particles, to_pixels
@@ -67,6 +77,7 @@ def complete(
         raise ValueError(f"completions are written as .png or .npz, not as {out}")
     check_place(Path(out), overwrite=overwrite)
     saved = opened(source, device, of_images="only images are completed")
+    check_at_once(saved, sampling.at_once(saved))
     asked = _asked(saved, data, hide, num, tries, label)
     stages = sampling.stages(stages_to_complete(saved.learner))
     seen = to_particles(asked.pixels.to(saved.device))
@@ -88,6 +99,7 @@ def _asked(saved: Saved, data: str | None, hide: Part, num: int, tries: int, lab
     _, images = images_of(saved, data, None)
     if num > len(images):
         raise ValueError(f"there are {len(images)} images, and --num asks for {num}")
+    check_fits(num * tries, 4 * math.prod(saved.event_shape), memory(), "this machine: give fewer --tries")
     rows = torch.from_numpy(evenly(len(images), num)).repeat_interleave(tries)
     view, share = hiding(hide, saved.event_shape)
     return Asked(images.pixels[rows], view, share, _labels(saved, images, rows, label))
@@ -109,9 +121,10 @@ def _labels(saved: Saved, images: Images, rows: torch.Tensor, label: str | None)
 
 
 def hiding(part: Part, shape: tuple[int, ...]) -> tuple[nn.Module, float]:
-    """What is seen of images [C, H, W] when a part is hidden, and the share of their dimensions that is not.
+    """What is seen of images [C, H, W] when a part is hidden, and the share of their dimensions that is hidden.
 
-    A half of the image, or the square of half its side in the middle; its colours; its details.
+    A half of the image, or the square of half its side in the middle; its colours; its details. ValueError where images
+    are too small, not square, or grey, and have none.
     """
     channels, height, width = shape
     if part == "colour":
@@ -119,16 +132,23 @@ def hiding(part: Part, shape: tuple[int, ...]) -> tuple[nn.Module, float]:
             raise ValueError("images of one channel have no colour to hide")
         return Grey(), 1 - 1 / channels
     if part == "detail":
-        return Coarse(height, height // COARSER), 1 - 1 / COARSER**2
+        if height != width or height < COARSER:
+            raise ValueError(
+                f"details are hidden of square images of {COARSER} px and more, not of {width} × {height} px"
+            )
+        num = height // COARSER
+        return Coarse(height, num), 1 - (num / height) ** 2
     parts = {
         "left": (slice(None), slice(0, width // 2)),
         "right": (slice(None), slice(width // 2, None)),
         "top": (slice(0, height // 2), slice(None)),
         "bottom": (slice(height // 2, None), slice(None)),
-        "middle": (slice(height // 4, -(height // 4)), slice(width // 4, -(width // 4))),
+        "middle": (slice(height // 4, height - height // 4), slice(width // 4, width - width // 4)),
     }
     mask = torch.ones(shape)
     mask[:, *parts[part]] = 0
+    if not 0 < mask.mean() < 1:
+        raise ValueError(f"images of {width} × {height} px have no {part} beside something that is seen")
     return Masked(mask), float(1 - mask.mean())
 
 

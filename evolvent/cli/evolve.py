@@ -1,5 +1,6 @@
 """The command `evolve`: particles from their birth to what they are drawn as, a row each, or moving."""
 
+import math
 from pathlib import Path
 
 import torch
@@ -7,7 +8,16 @@ from PIL import Image
 from torch import Tensor
 
 from evolvent import pictures
-from evolvent.cli.drawing import Device, Sampling, as_seen, classes_named, opened
+from evolvent.cli.drawing import (
+    Device,
+    Sampling,
+    as_seen,
+    check_at_once,
+    check_fits,
+    classes_named,
+    memory,
+    opened,
+)
 from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
@@ -32,14 +42,14 @@ def evolve(
     Args:
         source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
         num: how many particles.
-        frames: moments of each, evenly over the steps of all stages.
-        out: a .png of images, or a .gif of images or of points of the plane over their energy.
+        frames: moments of each, evenly over the steps of all stages, the birth and the end among them.
+        out: a .png of images, or a .gif of images or of points of the plane, over their energy if it knows no classes.
         overwrite: replace a file that exists.
         label: of a model with labels, the class to draw, or several such as 0,1,2, in turns (default: all).
         device: auto, cpu or cuda.
     """
     if Path(out).suffix not in (".png", ".gif"):
-        raise ValueError(f"an evolution is drawn as a .png or .gif, not as {out}")
+        raise ValueError(f"an evolution is drawn as a .png or .gif, not as {out}: give --out x.gif")
     check_place(Path(out), overwrite=overwrite)
     saved, moving = opened(source, device), Path(out).suffix == ".gif"
     if not shows(saved.event_shape) and (not moving or saved.event_shape != (2,)):
@@ -49,6 +59,8 @@ def evolve(
             else "of images or points of the plane"
         )
         raise ValueError(f"this model draws points of {list(saved.event_shape)}: an evolution is drawn {way}")
+    way_out = "this machine: draw fewer particles, or fewer frames of them"
+    check_fits(num * frames, 4 * math.prod(saved.event_shape), memory(), way_out)
     stages = sampling.stages(saved.learner.stages)
     classes = classes_of(saved.learner, classes_named(label))
     rows = _rows(saved, num, moments(stages, frames), sampling, classes)
@@ -56,7 +68,7 @@ def evolve(
         pictures.save_animation(_shots(rows, saved, len(classes)), Path(out))
     else:
         pictures.save_image(pictures.grid(rows.flatten(0, 1), columns=frames), Path(out))
-    told = ", ".join(f"{stage.num_steps} steps of {name}" for name, stage in stages.items()) or "births alone"
+    told = ", ".join(f"{stage.num_steps} steps of {name}" for name, stage in stages.items())
     print(f"{num} particles of {short_name(saved.recipe)} at step {saved.step}, {told}: {out}")
 
 
@@ -64,8 +76,9 @@ def _rows(
     saved: Saved, num: int, stages: list[dict[str, Dynamics]], sampling: Sampling, classes: list[int]
 ) -> Tensor:
     """Pixels [num, moments, C, H, W], or points [num, moments, 2]."""
-    batch_size = sampling.batch_size or num
+    batch_size = num if sampling.batch_size is None else sampling.batch_size
     check_counts(num, batch_size)
+    check_at_once(saved, batch_size)
     if num > batch_size:
         raise ValueError(
             f"all particles evolve together: give a --batch-size of at least {num}, or leave it out"
@@ -82,7 +95,7 @@ def _rows(
 
 
 def _shots(rows: Tensor, saved: Saved, num_classes: int) -> list[Image.Image]:
-    """A picture of all particles at each moment; those of the plane are as wide as the widest moment."""
+    """A picture of all particles at each moment; those of the plane all reach as far as the widest moment."""
     if shows(saved.event_shape):
         return [pictures.picture(moment, num_classes=num_classes) for moment in rows.unbind(1)]
     energy = None if num_classes else getattr(saved.learner, "energy", None)

@@ -1,22 +1,34 @@
 """What a deeper model begins from: weights of a shallower one, and residual blocks that do nothing yet.
 
-x + second(…) with second = 0 is the same function to the last bit, and hears a gradient that wakes it.
+    x + second(…), second = 0      the same function to the last bit, and a gradient reaches second
+
+The rest of a new block is drawn, and alike whatever the seed of the run: runs that begin deeper from the same weights
+begin from the same function and the same blocks, and have a mean (`averaging`).
 """
+
+import copy
 
 import torch
 from torch import nn
 
 from evolvent.nets.mapping import NormalisedBlock
 from evolvent.nets.retelling import Weights
-from evolvent.nets.score import ResidualBlock
+from evolvent.nets.score import ResidualBlock, wake
+
+BLOCKS = (ResidualBlock, NormalisedBlock)
 
 
 def with_blocks_of(learner: nn.Module, weights: Weights) -> Weights:
-    """The weights and, of every residual block that `learner` has more in a stage, its own, as the identity."""
-    for path in missing_blocks(learner, weights):
-        drawn = learner.get_submodule(path).state_dict()
-        still = {name: torch.zeros_like(drawn[name]) for name in drawn if name.startswith("second.")}
-        weights = weights | {f"{path}.{name}": tensor for name, tensor in (drawn | still).items()}
+    """The weights, and for every residual block that they lack (`missing_blocks`) one that is the identity.
+
+    ValueError for weights of a deeper model: no block is dropped.
+    """
+    _check_no_deeper(learner, weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for path in missing_blocks(learner, weights):
+            new = _identity_like(learner.get_submodule(path)).state_dict()
+            weights = weights | {f"{path}.{name}": tensor for name, tensor in new.items()}
     return weights
 
 
@@ -26,6 +38,29 @@ def missing_blocks(learner: nn.Module, weights: Weights) -> list[str]:
     def known(path: str) -> bool:
         return any(name.startswith(f"{path}.") for name in weights)
 
-    blocks = (ResidualBlock, NormalisedBlock)
-    paths = [path for path, part in learner.named_modules() if isinstance(part, blocks) and not known(path)]
+    paths = [path for path, part in learner.named_modules() if isinstance(part, BLOCKS) and not known(path)]
     return [path for path in paths if known(path.rpartition(".")[0])]
+
+
+def _identity_like(block: nn.Module) -> nn.Module:
+    """A residual block of that shape that is drawn anew, but for its second convolution, which is 0."""
+    new = copy.deepcopy(block)
+    wake(new)
+    with torch.no_grad():
+        for parameter in new.second.parameters():
+            parameter.zero_()
+    return new
+
+
+def _check_no_deeper(learner: nn.Module, weights: Weights) -> None:
+    """ValueError where the weights have more residual blocks in a stage than `learner`."""
+    for path, part in learner.named_modules():
+        if not isinstance(part, nn.Sequential) or not all(isinstance(block, BLOCKS) for block in part):
+            continue
+        inside = [name.removeprefix(f"{path}.") for name in weights if name.startswith(f"{path}.")]
+        num = len({name.partition(".")[0] for name in inside})
+        if num > len(part):
+            raise ValueError(
+                f"the weights have {num} residual blocks in {path} and this model {len(part)}, and none is dropped:"
+                f" begin with a depth of {num} or more"
+            )

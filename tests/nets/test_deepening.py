@@ -1,3 +1,6 @@
+import copy
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -5,12 +8,12 @@ import torch
 from evolvent.cli.main import main
 from evolvent.nets.deepening import missing_blocks, with_blocks_of
 from evolvent.nets.mapping import ResidualMapping
-from evolvent.nets.score import ResidualScore
+from evolvent.nets.score import ResidualScore, wake
 from evolvent.storage.reading import read_record
 
 NETS = {
-    "score": (lambda depth: ResidualScore(8, 1, width=4, depth=depth), (3, 1, 8, 8)),
-    "mapping": (lambda depth: ResidualMapping(8, 1, num_hidden=5, width=4, depth=depth), (3, 5)),
+    "score": (partial(ResidualScore, 8, 1, width=4), (3, 1, 8, 8)),
+    "mapping": (partial(ResidualMapping, 8, 1, num_hidden=5, width=4), (3, 5)),
 }
 
 
@@ -18,7 +21,13 @@ NETS = {
 def nets(request):
     """A net, one of three blocks at every resolution, and points for them."""
     make, shape = NETS[request.param]
-    return make(1), make(3), torch.randn(shape)
+    return make(depth=1), make(depth=3), torch.randn(shape)
+
+
+def redrawn(net):
+    other = copy.deepcopy(net)
+    wake(other)
+    return other
 
 
 def deepened(shallow, deep):
@@ -47,7 +56,23 @@ def test_weights_that_fit_or_are_of_other_nets_stay_as_they_are(nets):
     assert with_blocks_of(deep, own) == own
     other = {"first.weight": torch.zeros(1)}
     assert with_blocks_of(deep, other) == other
-    assert with_blocks_of(shallow, own) == own  # blocks are never dropped: to load these is refused
+    with pytest.raises(
+        ValueError, match=r"3 residual blocks in stages.0 and this model 1.* a depth of 3 or more"
+    ):
+        with_blocks_of(shallow, own)
+
+
+def test_new_blocks_are_alike_whatever_the_seed_and_unlike_each_other(nets):
+    shallow, deep, _ = nets
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    begun = with_blocks_of(deep, shallow.state_dict())
+    assert torch.equal(torch.get_rng_state(), before)  # nor does it cost the run any of its noise
+    torch.manual_seed(2)
+    again = with_blocks_of(redrawn(deep), shallow.state_dict())
+    assert begun.keys() == again.keys() and all(torch.equal(begun[name], again[name]) for name in begun)
+    first, second = (begun[f"{path}.first.weight"] for path in missing_blocks(deep, shallow.state_dict())[:2])
+    assert not torch.allclose(first, second)
 
 
 def test_training_begins_deeper_from_weights_and_says_so(tmp_path, capsys):
@@ -60,3 +85,8 @@ def test_training_begins_deeper_from_weights_and_says_so(tmp_path, capsys):
     told = f"2 residual blocks that the weights in {tmp_path}/shallow lack begin as the identity\n"
     assert capsys.readouterr().out.count(told) == 1
     assert read_record(tmp_path / "deep")["arguments"]["depth"] == 2
+    capsys.readouterr()
+    back = ["train", "--init-from", str(tmp_path / "deep"), "--depth", "1", "--out", str(tmp_path / "back")]
+    assert main(back) == 2
+    assert "have 2 residual blocks in energy.net.stages.0 and this model 1" in capsys.readouterr().err
+    assert not (tmp_path / "back").exists()
