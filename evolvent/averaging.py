@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evolvent.pretrained import difference, model_file, rebuilt
+from evolvent.pretrained import difference, rebuilt, weights_to_pass_on
 from evolvent.recipes.find import short_name
 from evolvent.sampling import draw_chunk, needed
-from evolvent.storage.reading import read_model_with_sum
 
 NUM_BIRTHS, AT_ONCE = 12_800, 64
 """On which batch norm's statistics are measured, and how many are born together; none is kept."""
@@ -38,7 +37,7 @@ def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str,
     """
     if len(sources) < 2:
         raise ValueError("a mean is of two models or more: name the others, too")
-    read = [(str(source), *read_model_with_sum(model_file(source))) for source in sources]
+    read = [(str(source), *weights_to_pass_on(source)) for source in sources]
     (first, weights, metadata, _), *others = read
     for source, other, about, _ in others:
         _check_same_nets(first, weights, metadata["recipe"], source, other, about["recipe"])

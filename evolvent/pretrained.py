@@ -28,6 +28,7 @@ from evolvent.shapes import Points
 from evolvent.storage.circumstances import recipe_file, warn_of_changes
 from evolvent.storage.files import check_new_folder, folder_whole, write_whole
 from evolvent.storage.reading import (
+    CHECKPOINT,
     MODEL,
     newest_scores,
     read_model,
@@ -171,7 +172,10 @@ def load_weights(learner: nn.Module, weights: dict[str, torch.Tensor], source: P
 
     ValueError when the learner's nets are not those of the weights.
     """
-    if odd := difference(needed(learner), weights):
+    kept = needed(learner)
+    of_training = learner.state_dict().keys() - kept.keys()
+    weights = {name: tensor for name, tensor in weights.items() if name not in of_training}
+    if odd := difference(kept, weights):
         name, here, there = odd
         raise ValueError(
             f"the weights in {source} do not fit the recipe: {name} is {there} in the file and {here} in the recipe"
@@ -189,6 +193,20 @@ def difference(
         if here != there:
             return name, here, there
     return None
+
+
+def weights_to_pass_on(
+    source: Path | str,
+) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
+    """The weights that `source` names without what only training needs, their metadata, and their file's SHA-256."""
+    file = model_file(source)
+    weights, metadata, digest = read_model_with_sum(file)
+    if file.suffix == CHECKPOINT:
+        weights = {
+            name: tensor.contiguous()
+            for name, tensor in needed(rebuilt(weights, metadata, source).learner).items()
+        }
+    return weights, metadata, digest
 
 
 def weights_and_origin(source: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -209,7 +227,7 @@ def save_pretrained(source: Path | str, out: Path | str, *, half: bool = True) -
     source, out = Path(source), Path(out)
     check_new_folder(out)
     record = None if source.is_file() else read_record(source)
-    weights, metadata = read_model(source)
+    weights, metadata, _ = weights_to_pass_on(source)
     if half:
         weights = {
             name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()

@@ -15,6 +15,7 @@ from hostile import make_run
 import evolvent as ev
 from evolvent.cli.main import main
 from evolvent.data import to_pixels
+from evolvent.dynamics import Langevin
 from evolvent.pretrained import from_pretrained, model_file, save_pretrained, shipped, weights_and_origin
 from evolvent.storage.reading import MODEL, read_model, read_record
 from evolvent.storage.runs import Run
@@ -114,6 +115,40 @@ def test_a_model_card_holds_the_newest_score_of_each_measure_of_its_own_step(run
     assert table == ["| a | 3.25 | 9 | 8 | - | - | pixels | - |", "| b | 2.5 | 9 | 8 | - | - | pixels | - |"]
 
 
+def test_every_checkpoint_of_a_run_is_a_model_by_itself(tmp_path):
+    """Its averaged weights; the last one's are those of model.safetensors. The bank of chains stays behind."""
+    words = "train digits-gcn --num-steps 2 --batch-size 4 --num-slots 8 --width 4 --threads 1"
+    run, draws = tmp_path / "run", {}
+    assert main([*words.split(), "--out", str(run)]) == 0
+    for step in (0, 2):
+        saved = from_pretrained(run / "checkpoints" / f"step-{step:08d}.pt")
+        assert saved.step == step
+        draws[step] = saved.draw(4, stages={"image": Langevin(0.1, 2)})
+    assert torch.equal(draws[2], from_pretrained(run).draw(4, stages={"image": Langevin(0.1, 2)}))
+    assert not torch.equal(draws[2], draws[0])
+    first = str(run / "checkpoints" / "step-00000000.pt")
+    save_pretrained(first, tmp_path / "mine", half=False)
+    exported, metadata = read_model(tmp_path / "mine")
+    assert metadata["step"] == "0"
+    assert exported.keys() == read_model(run)[0].keys()
+    assert main(["average", first, str(run), "--out", str(tmp_path / "mean.safetensors")]) == 0
+    assert read_model(tmp_path / "mean.safetensors")[0].keys() == exported.keys()
+    assert main(["train", "--init-from", first, "--num-steps", "1", "--out", str(tmp_path / "next")]) == 0
+
+
+def test_a_checkpoint_that_is_damaged_or_of_no_run_is_one_sentence(run, tmp_path, capsys):
+    checkpoint = next((run / "checkpoints").glob("*.pt"))
+    alone, cut = tmp_path / "alone.pt", run / "checkpoints" / "step-00000009.pt"
+    alone.write_bytes(checkpoint.read_bytes())
+    cut.write_bytes(checkpoint.read_bytes()[:-9])
+    for source, told in (
+        (alone, "is not a run: it has no run.json"),
+        (cut, "no checkpoint that can be read"),
+    ):
+        assert main(["sample", str(source), "--out", str(tmp_path / "x.png")]) == 2
+        assert told in capsys.readouterr().err
+
+
 def begin(out, *words):
     """The weights that a run of two steps begins with, and its run.json."""
     assert main(["train", *words, "--num-steps", "2", "--out", str(out), "--threads", "1"]) == 0
@@ -199,7 +234,7 @@ def test_an_export_overwrites_nothing(run, tmp_path):
 
 def test_a_number_beyond_half_precision_is_refused(run, tmp_path, monkeypatch):
     weights = {"energy.net.first.bias": torch.tensor([1e6])}
-    monkeypatch.setattr("evolvent.pretrained.read_model", lambda _: (weights, {"step": "1"}))
+    monkeypatch.setattr("evolvent.pretrained.read_model_with_sum", lambda _: (weights, {"step": "1"}, ""))
     with pytest.raises(ValueError, match=r"energy\.net\.first\.bias .* --half false"):
         save_pretrained(run, tmp_path / "half")
     assert not (tmp_path / "half").exists()

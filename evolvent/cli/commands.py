@@ -41,7 +41,7 @@ def sample(
     """Draw samples from a run, a model.safetensors, or shipped weights; sample i depends on (seed, i) alone.
 
     Args:
-        source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
+        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
         num: how many.
         out: a .png (one grid), a .npz (images uint8 [N, H, W, C], or points; labels) or a new folder of PNG files.
         overwrite: replace a file that exists.
@@ -94,7 +94,7 @@ def export(source: str, *, out: str, half: bool = True) -> None:
     """Write weights, in half precision, and a model card into a folder that can be passed on.
 
     Args:
-        source: a run folder, or a file that `average` has written.
+        source: a run folder, a checkpoint, or a file that `average` has written.
         out: a new folder.
         half: half precision; false keeps float32.
     """

@@ -40,7 +40,7 @@ def evolve(
     """Draw particles as they evolve: a row each, from birth on the left to the sample on the right, or as an animation.
 
     Args:
-        source: a run folder, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
+        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
         num: how many particles.
         frames: moments of each, evenly over the steps of all stages, the birth and the end among them.
         out: a .png of images, or a .gif of images or of points of the plane, over their energy if it knows no classes.

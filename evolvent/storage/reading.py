@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from evolvent.storage.sealed import unpack_weights
+from evolvent.storage.sealed import unpack_state, unpack_weights
 
 RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}
 """What run.json must hold for the run to be taken up again."""
@@ -22,6 +23,8 @@ SCORE |= {"asked": str | None, "num_real": int | None}
 ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against", "asked")
 """What two scores must share to be compared; asked is what was, of the sampling, in place of the recipe's own."""
 MODEL = "model.safetensors"
+CHECKPOINT = ".pt"
+"""How the files in a run's folder `checkpoints` end."""
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def _is_odd(origin: Any) -> bool:
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Weights and metadata of a model.safetensors, or of the one in a run folder."""
+    """Weights and metadata of a model.safetensors, of the one in a run folder, or of a checkpoint there."""
     weights, metadata, _ = read_model_with_sum(path)
     return weights, metadata
 
@@ -56,6 +59,8 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 def read_model_with_sum(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
     """The same and the SHA-256 of the file, which is read once."""
     file = path / MODEL if path.is_dir() else path
+    if file.suffix == CHECKPOINT and file.is_file():
+        return _averaged_in(file)
     if not file.is_file():
         reason = (
             "the run has saved no model yet" if (path / "run.json").is_file() else "there is no such file"
@@ -75,6 +80,19 @@ def read_model_with_sum(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, 
             odd = True
         if odd:
             raise ValueError(f"{file} was not written by evolvent: its header has an odd entry for {name}")
+    return weights, metadata, hashlib.sha256(content).hexdigest()
+
+
+def _averaged_in(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
+    """Of a file in a run's folder of checkpoints: the averaged weights, and with them what only training needs."""
+    record, content = read_record(checkpoint.parent.parent), checkpoint.read_bytes()
+    try:
+        trainer = unpack_state(content)["trainer"]
+        weights, step = trainer["averaged"], int(trainer["step"])
+    except (ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{checkpoint} is no checkpoint that can be read: {error}") from error
+    metadata = {"recipe": record["recipe"], "arguments": json.dumps(record["arguments"]), "step": str(step)}
+    metadata["sources"] = json.dumps(record.get("sources", {}))
     return weights, metadata, hashlib.sha256(content).hexdigest()
 
 
