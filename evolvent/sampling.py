@@ -80,7 +80,7 @@ def moments(stages: Mapping[str, Dynamics], num: int) -> list[dict[str, Dynamics
     """
     if num < 2:
         raise ValueError(f"an evolution has its birth and its end, at least 2 moments, not {num}")
-    total = sum(stage.num_steps for stage in stages.values())
+    total = most_moments(stages) - 1
     if num > total + 1:
         raise ValueError(
             f"an evolution of {total} steps has {total + 1} moments, its birth among them, and {num} are asked for:"
@@ -95,6 +95,11 @@ def moments(stages: Mapping[str, Dynamics], num: int) -> list[dict[str, Dynamics
             left -= taken
         found.append(come)
     return found
+
+
+def most_moments(stages: Mapping[str, Dynamics]) -> int:
+    """The birth, and one after each step."""
+    return 1 + sum(stage.num_steps for stage in stages.values())
 
 
 def needed(learner: nn.Module) -> dict[str, Tensor]:

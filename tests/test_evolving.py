@@ -16,6 +16,13 @@ def test_a_row_is_a_particle_and_a_column_a_moment(tmp_path, capsys):
         assert image.width / image.height == pytest.approx(2, rel=0.02)
 
 
+def test_a_short_evolution_shows_all_of_its_moments(tmp_path):
+    words = ["evolve", "digits", "--num", "1", "--dynamics", "hidden", "--num-steps", "3", "--label", "7"]
+    assert main([*words, "--out", str(tmp_path / "x.png")]) == 0
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.width / image.height == pytest.approx(4, rel=0.02)
+
+
 def frames_of(path):
     with Image.open(path) as image:
         return [np.asarray(frame.convert("RGB"), dtype=int) for frame in ImageSequence.Iterator(image)]

@@ -369,7 +369,7 @@ EVOLVE = {
     "evolve digits --num 4 --batch-size 3": "give a --batch-size of at least 4, or leave it out",
     "evolve digits --frames 1": "an evolution has its birth and its end, at least 2 moments, not 1",
     "evolve digits --frames 100000": "moments, its birth among them, and 100000 are asked for",
-    "evolve digits --dynamics none": "an evolution of 0 steps has 1 moments, its birth among them, and 12 are",
+    "evolve digits --dynamics none": "an evolution has its birth and its end, at least 2 moments, not 1",
     "evolve digits --label 10": "there is no class 10: this model knows 0 to 9",
     "evolve digits --out x.npz": "an evolution is drawn as a .png or .gif, not as x.npz: give --out x.gif",
     "evolve digits --out .gif": "an evolution is drawn as a .png or .gif, not as .gif: give --out x.gif",

@@ -21,16 +21,19 @@ from evolvent.cli.drawing import (
 from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
-from evolvent.sampling import check_counts, classes_of, draw_chunk, moments
+from evolvent.sampling import check_counts, classes_of, draw_chunk, moments, most_moments
 from evolvent.shapes import shows
 from evolvent.storage.files import check_place
+
+USUAL_FRAMES = 12
+"""Moments that are shown where none are asked for."""
 
 
 def evolve(
     source: str,
     *,
     num: int = 10,
-    frames: int = 12,
+    frames: int | None = None,
     out: str = "evolution.png",
     overwrite: bool = False,
     label: str | None = None,
@@ -42,7 +45,7 @@ def evolve(
     Args:
         source: a run, a checkpoint, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
         num: how many particles.
-        frames: moments of each, evenly over the steps of all stages, the birth and the end among them.
+        frames: moments of each, evenly from its birth to its end (default: 12, or all where there are fewer).
         out: a .png of images, or a .gif of images or of points of the plane, over their energy if it knows no classes.
         overwrite: replace a file that exists.
         label: of a model with labels, the class to draw, or several such as 0,1,2, in turns (default: all).
@@ -52,16 +55,11 @@ def evolve(
         raise ValueError(f"an evolution is drawn as a .png or .gif, not as {out}: give --out x.gif")
     check_place(Path(out), overwrite=overwrite)
     saved, moving = opened(source, device), Path(out).suffix == ".gif"
-    if not shows(saved.event_shape) and (not moving or saved.event_shape != (2,)):
-        way = (
-            "as a .gif of those of the plane"
-            if saved.event_shape == (2,)
-            else "of images or points of the plane"
-        )
-        raise ValueError(f"this model draws points of {list(saved.event_shape)}: an evolution is drawn {way}")
+    _check_shape(saved.event_shape, moving)
+    stages = sampling.stages(saved.learner.stages)
+    frames = min(USUAL_FRAMES, most_moments(stages)) if frames is None else frames
     way_out = "this machine: draw fewer particles, or fewer frames of them"
     check_fits(num * frames, 4 * math.prod(saved.event_shape), memory(), way_out)
-    stages = sampling.stages(saved.learner.stages)
     classes = classes_of(saved.learner, classes_named(label))
     rows = _rows(saved, num, moments(stages, frames), sampling, classes)
     if moving:
@@ -70,6 +68,14 @@ def evolve(
         pictures.save_image(pictures.grid(rows.flatten(0, 1), columns=frames), Path(out))
     told = ", ".join(f"{stage.num_steps} steps of {name}" for name, stage in stages.items())
     print(f"{num} particles of {short_name(saved.recipe)} at step {saved.step}, {told}: {out}")
+
+
+def _check_shape(shape: tuple[int, ...], moving: bool) -> None:
+    """ValueError for points of which there is no such picture."""
+    if shows(shape) or (moving and shape == (2,)):
+        return
+    way = "as a .gif of those of the plane" if shape == (2,) else "of images or points of the plane"
+    raise ValueError(f"this model draws points of {list(shape)}: an evolution is drawn {way}")
 
 
 def _rows(
