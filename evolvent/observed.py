@@ -10,7 +10,7 @@ that its chains follow, p ∝ exp(β f / T) q, and σ means the same at every we
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from evolvent.energy import squared_norm
 from evolvent.machine import Precision, in_full_precision
 from evolvent.sampling import check_counts, classes_of, draw_chunk
 from evolvent.shapes import Labels, PerPoint, Points
+from evolvent.views import View, check_view
 
 IN_HIDDEN_SPACE = {
     "selection": Independent(num_steps=100),
@@ -29,9 +30,6 @@ IN_HIDDEN_SPACE = {
 
 LEAST_SIGMA = 1e-6
 """What float32 tells apart in points of order one; a narrower misfit overflows it."""
-
-View = Callable[[Points], Points]
-"""An orthogonal projection of points, as `views` has them."""
 
 
 class Observed(nn.Module):
@@ -108,7 +106,7 @@ def complete(
     model, view, found = copy.deepcopy(learner), copy.deepcopy(view), []
     if isinstance(view, nn.Module):
         view.to(seen.device)
-    _check_view(view, seen)
+    check_view(view, seen)
     score, held = model.energy.net, {"beta": 1.0, "temperature": _temperature(stages)}
     if hasattr(model, "beta"):
         held["beta"], model.beta = model.beta, 1.0
@@ -160,45 +158,3 @@ def _check_labels(learner: nn.Module, num: int, labels: Labels | None) -> None:
             f"a label for each of {num} rows is wanted, whole numbers [{num}], and there are {given}"
         )
     classes_of(learner, labels.unique().tolist())
-
-
-def _check_view(view: View, seen: Points) -> None:
-    """ValueError for what is no orthogonal projection of each point by itself, or shows a number that is none."""
-    x, y = torch.randn(2, 2, *seen.shape[1:], generator=torch.Generator().manual_seed(0)).to(seen.device)
-    with torch.enable_grad():
-        x = x.clone().requires_grad_()
-        shown = _through(view, x)
-        if not shown.requires_grad:
-            raise ValueError(
-                "a view is differentiable, and no gradient goes through this one: compute it in torch"
-            )
-        (transposed,) = torch.autograd.grad(shown, x, y)
-    once = _through(view, y)
-    laws = {
-        "P² = P": (_through(view, once), once),
-        "Pᵀ = P": (transposed, once),
-        "each point by itself": (_through(view, y[:1]), once[:1]),
-    }
-    for law, sides in laws.items():
-        if not torch.allclose(*sides, atol=1e-4):
-            raise ValueError(
-                f"a view is an orthogonal projection of points, and this one breaks the law: {law}"
-            )
-    if num_lost := int((~_through(view, seen).isfinite()).sum()):
-        raise ValueError(
-            f"{num_lost} of the values that are seen are NaN or infinite: hide them, or leave the rows out"
-        )
-
-
-def _through(view: View, points: Points) -> Points:
-    """What is seen of points. ValueError where it is not of their shape and dtype."""
-    try:
-        seen = view(points)
-    except RuntimeError as error:
-        raise ValueError(f"this view takes no points of shape {list(points.shape)}: {error}") from error
-    if not isinstance(seen, torch.Tensor) or (seen.shape, seen.dtype) != (points.shape, points.dtype):
-        found = f"{seen.dtype} of shape {list(seen.shape)}" if isinstance(seen, torch.Tensor) else repr(seen)
-        raise ValueError(
-            f"a view returns {points.dtype} of shape {list(points.shape)} as it is given, not {found}"
-        )
-    return seen

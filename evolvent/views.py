@@ -10,11 +10,14 @@ one is put back beside the other.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from evolvent.shapes import Points
+
+View = Callable[[Points], Points]
 
 
 class Masked(nn.Module):
@@ -60,3 +63,45 @@ class Coarse(nn.Module):
 
     def forward(self, x: Points) -> Points:
         return self.low @ x @ self.low
+
+
+def check_view(view: View, seen: Points) -> None:
+    """ValueError for what is no orthogonal projection of each point by itself, or shows a number that is none."""
+    x, y = torch.randn(2, 2, *seen.shape[1:], generator=torch.Generator().manual_seed(0)).to(seen.device)
+    with torch.enable_grad():
+        x = x.clone().requires_grad_()
+        shown = _through(view, x)
+        if not shown.requires_grad:
+            raise ValueError(
+                "a view is differentiable, and no gradient goes through this one: compute it in torch"
+            )
+        (transposed,) = torch.autograd.grad(shown, x, y)
+    once = _through(view, y)
+    laws = {
+        "P² = P": (_through(view, once), once),
+        "Pᵀ = P": (transposed, once),
+        "each point by itself": (_through(view, y[:1]), once[:1]),
+    }
+    for law, sides in laws.items():
+        if not torch.allclose(*sides, atol=1e-4):
+            raise ValueError(
+                f"a view is an orthogonal projection of points, and this one breaks the law: {law}"
+            )
+    if num_lost := int((~_through(view, seen).isfinite()).sum()):
+        raise ValueError(
+            f"{num_lost} of the values that are seen are NaN or infinite: hide them, or leave the rows out"
+        )
+
+
+def _through(view: View, points: Points) -> Points:
+    """What is seen of points. ValueError where it is not of their shape and dtype."""
+    try:
+        seen = view(points)
+    except RuntimeError as error:
+        raise ValueError(f"this view takes no points of shape {list(points.shape)}: {error}") from error
+    if not isinstance(seen, torch.Tensor) or (seen.shape, seen.dtype) != (points.shape, points.dtype):
+        found = f"{seen.dtype} of shape {list(seen.shape)}" if isinstance(seen, torch.Tensor) else repr(seen)
+        raise ValueError(
+            f"a view returns {points.dtype} of shape {list(points.shape)} as it is given, not {found}"
+        )
+    return seen
