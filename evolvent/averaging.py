@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evolvent.pretrained import difference, rebuilt, weights_to_pass_on
-from evolvent.recipes.find import short_name
 from evolvent.sampling import draw_chunk, needed
 
 NUM_BIRTHS, AT_ONCE = 12_800, 64
@@ -32,15 +31,15 @@ LEAST_CORRELATION = 0.5
 def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The mean weights, in float32, and the metadata of the first with `averaged`, what they are of.
 
-    ValueError for fewer than two sources, of different recipes or nets, without a common beginning, or of which
+    ValueError for fewer than two sources, of different nets, without a common beginning, or of which
     two hold the same weights.
     """
     if len(sources) < 2:
         raise ValueError("a mean is of two models or more: name the others, too")
     read = [(str(source), *weights_to_pass_on(source)) for source in sources]
     (first, weights, metadata, _), *others = read
-    for source, other, about, _ in others:
-        _check_same_nets(first, weights, metadata["recipe"], source, other, about["recipe"])
+    for source, other, *_ in others:
+        _check_same_nets(first, weights, source, other)
         _check_common_beginning(first, weights, source, other)
     for (source, of, *_), (again, its, *_) in combinations(read, 2):
         _check_other_weights(source, of, again, its)
@@ -76,13 +75,7 @@ def _measuring(norm: nn.Module, _: object) -> None:
     norm.train()  # which drawing has in eval mode
 
 
-def _check_same_nets(
-    first: str, weights: dict[str, Tensor], recipe: str, source: str, other: dict[str, Tensor], its: str
-) -> None:
-    if recipe != its:
-        raise ValueError(
-            f"{source} is of the recipe {short_name(its)} and {first} of {short_name(recipe)}: one model has one recipe"
-        )
+def _check_same_nets(first: str, weights: dict[str, Tensor], source: str, other: dict[str, Tensor]) -> None:
     if odd := difference(weights, other):
         name, here, there = odd
         raise ValueError(f"the nets differ: {name} is {there} in {source} and {here} in {first}")

@@ -73,6 +73,14 @@ def test_a_mean_is_drawn_from_and_begun_from_as_any_weights(place, tmp_path):
     assert from_pretrained(mean).recipe == "digits-adversarial"
 
 
+def test_a_run_of_another_recipe_over_the_same_nets_counts_and_the_first_ones_options_stay(place, tmp_path):
+    small = ["--width", "4", "--num-hidden", "4", *TOY]
+    begin = ["train", "digits", "--init-from", str(place / "base"), *small]
+    assert main([*begin, "--out", str(tmp_path / "ggcn")]) == 0
+    _, metadata = mean_of([place / "1", tmp_path / "ggcn"])
+    assert metadata["recipe"] == "digits-adversarial"
+
+
 def test_weights_in_half_precision_have_a_mean_in_single(place, tmp_path):
     assert main(["export", str(place / "1"), "--out", str(tmp_path / "half")]) == 0
     weights, _ = mean_of([tmp_path / "half", place / "2"])
@@ -91,7 +99,7 @@ def test_a_mean_is_passed_on_with_a_card_that_says_of_what_it_is(place, tmp_path
 MISTAKES = {
     "{1}": "a mean is of two models or more: name the others, too",
     "{1} {apart}": "a mean of models that began apart is none",
-    "{1} digits": "digits is of the recipe digits and",
+    "{1} digits": "the nets differ: ",
     "{1} {wider}": "the nets differ: ",
     "{1} {1}": "hold the same weights, which count once: name runs that differ",
     "{1} {2} {2}/model.safetensors": "/2/model.safetensors hold the same weights",

@@ -106,7 +106,8 @@ def average(runs: list[str], *, out: str, overwrite: bool = False) -> None:
     """Average the weights of runs that began from the same weights: one model, often nearer to the data than each.
 
     Args:
-        runs: of one recipe, each from `train --init-from` the same weights with a --seed of its own; files likewise.
+        runs: of the same nets, each from `train --init-from` the same weights with a --seed of its own; checkpoints of
+            such runs, and files, likewise. The mean has the recipe and the options of the first.
         out: a .safetensors, to be drawn from, judged, and begun from.
         overwrite: replace a file that exists.
     """
