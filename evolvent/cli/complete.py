@@ -1,6 +1,5 @@
 """The command `complete`: what a part of an image may be that is hidden, as a model sees it."""
 
-import math
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,16 +8,7 @@ import torch
 from torch import nn
 
 from evolvent import pictures
-from evolvent.cli.drawing import (
-    Device,
-    Sampling,
-    as_seen,
-    check_at_once,
-    check_fits,
-    classes_named,
-    memory,
-    opened,
-)
+from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, classes_named, opened
 from evolvent.cli.given import images_of
 from evolvent.data.images import Images, evenly
 from evolvent.data.pixels import to_particles, to_pixels
@@ -99,7 +89,7 @@ def _asked(saved: Saved, data: str | None, hide: Part, num: int, tries: int, lab
     _, images = images_of(saved, data, None)
     if num > len(images):
         raise ValueError(f"there are {len(images)} images, and --num asks for {num}")
-    check_fits(num * tries, 4 * math.prod(saved.event_shape), memory(), "this machine: give fewer --tries")
+    check_at_once(saved, num * tries, way_out="give fewer --tries")
     rows = torch.from_numpy(evenly(len(images), num)).repeat_interleave(tries)
     view, share = hiding(hide, saved.event_shape)
     return Asked(images.pixels[rows], view, share, _labels(saved, images, rows, label))

@@ -165,10 +165,9 @@ def is_class(word: str) -> bool:
     return word.strip().isdecimal() and len(word) < 10
 
 
-def check_at_once(saved: Saved, num: int) -> None:
+def check_at_once(saved: Saved, num: int, *, way_out: str = "give a smaller --batch-size") -> None:
     """Refuse so many at once as this machine could never hold."""
-    num_bytes = 4 * math.prod(saved.event_shape)
-    check_fits(num, num_bytes, memory(), "this machine: give a smaller --batch-size")
+    check_fits(num, 4 * math.prod(saved.event_shape), memory(), f"this machine: {way_out}")
 
 
 def check_fits(num: int, num_bytes: int, room: int, whose: str) -> None:

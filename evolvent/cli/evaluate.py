@@ -83,7 +83,7 @@ def evaluate(
     """Score a run's samples, or images made by any program; a run's scores are added to its scores.jsonl.
 
     Args:
-        source: a run folder, a model.safetensors, or images: a folder, a .zip, an .npz or an .npy.
+        source: a run, a checkpoint, a model.safetensors, or images: a folder, a .zip, an .npz or an .npy.
         against: data as `evolvent.data.load` names them (default: the run's own).
         split: the part of them that judges (default: test, or a random half of data in one part).
         num: how many samples are scored (default: 1000 of a run, all images that are given).

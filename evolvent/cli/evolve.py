@@ -1,6 +1,5 @@
 """The command `evolve`: particles from their birth to what they are drawn as, a row each, or moving."""
 
-import math
 from pathlib import Path
 
 import torch
@@ -8,16 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from evolvent import pictures
-from evolvent.cli.drawing import (
-    Device,
-    Sampling,
-    as_seen,
-    check_at_once,
-    check_fits,
-    classes_named,
-    memory,
-    opened,
-)
+from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, classes_named, opened
 from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
@@ -58,8 +48,7 @@ def evolve(
     _check_shape(saved.event_shape, moving)
     stages = sampling.stages(saved.learner.stages)
     frames = min(USUAL_FRAMES, most_moments(stages)) if frames is None else frames
-    way_out = "this machine: draw fewer particles, or fewer frames of them"
-    check_fits(num * frames, 4 * math.prod(saved.event_shape), memory(), way_out)
+    check_at_once(saved, num * frames, way_out="draw fewer particles, or fewer frames of them")
     classes = classes_of(saved.learner, classes_named(label))
     rows = _rows(saved, num, moments(stages, frames), sampling, classes)
     if moving:
