@@ -1,0 +1,67 @@
+"""Lines for the commands that draw pictures of what a model does, each wrong in its own way."""
+
+# ruff: noqa: E501 (one case a line)
+
+import shlex
+
+import pytest
+import torch
+from hostile import make_run, refused
+
+COMPLETE = {
+    "complete": "the source is missing (`evolvent complete --help` says what it is)",
+    "complete nowhere": "nowhere holds no weights: there is no such file",
+    "complete digits --hide corner": "--hide takes one of 'left', 'right', 'top', 'bottom', 'middle', 'colour', 'detail', not",
+    "complete digits --hide colour": "images of one channel have no colour to hide",
+    "complete digits --num 0": "at least 1 image is completed at least once, not 0 images 6 times",
+    "complete digits --tries -1": "at least 1 image is completed at least once, not 8 images -1 times",
+    "complete digits --num 100000": "there are 1000 images, and --num asks for 100000",
+    "complete digits --tries 100000000000": "do not fit the",
+    "complete digits --batch-size 0": "in batches of at least 1 can be drawn, not 48 in 0",
+    "complete digits --batch-size 100000000000": "this machine: give a smaller --batch-size",
+    "complete digits --sigma 0": "sigma, how far off a seen value may lie, is at least 1e-06 and finite, not 0.0",
+    "complete digits --sigma 1e-200": "sigma, how far off a seen value may lie, is at least 1e-06 and finite, not",
+    "complete digits --sigma nan": '--sigma takes a number, not "nan',
+    "complete digits --out x.txt": "completions are written as .png or .npz, not as x.txt",
+    "complete digits --label 10": "there is no class 10: this model knows 0 to 9",
+    "complete digits --data {place}/nowhere": "there is no",
+    "complete digits --dynamics none --num-steps 3": "num_steps belong to a stage, and no stage was chosen",
+    "complete {points}": "only images are completed, and this model draws points of [2]",
+}
+
+EVOLVE = {
+    "evolve": "the source is missing (`evolvent evolve --help` says what it is)",
+    "evolve nowhere": "nowhere holds no weights: there is no such file",
+    "evolve digits --num 0": "at least 1 sample in batches of at least 1 can be drawn, not 0 in 0",
+    "evolve digits --num 100000000000": "this machine: draw fewer particles, or fewer frames of them",
+    "evolve digits --frames 100000000000": "this machine: draw fewer particles, or fewer frames of them",
+    "evolve digits --batch-size 0": "in batches of at least 1 can be drawn, not 10 in 0",
+    "evolve digits --num 4 --batch-size 3": "give a --batch-size of at least 4, or leave it out",
+    "evolve digits --frames 1": "an evolution has its birth and its end, at least 2 moments, not 1",
+    "evolve digits --frames 100000": "moments, its birth among them, and 100000 are asked for",
+    "evolve digits --dynamics none": "an evolution has its birth and its end, at least 2 moments, not 1",
+    "evolve digits --label 10": "there is no class 10: this model knows 0 to 9",
+    "evolve digits --out x.npz": "an evolution is drawn as a .png or .gif, not as x.npz: give --out x.gif",
+    "evolve digits --out .gif": "an evolution is drawn as a .png or .gif, not as .gif: give --out x.gif",
+    "evolve {points}": "this model draws points of [2]: an evolution is drawn as a .gif of those of the plane",
+    "evolve {points} --out x.gif --label 1": "this model was trained without labels, and has no classes",
+    "evolve {points} --out x.gif --frames 3 --step-size 1e30": "samples are not finite: try a smaller step size",
+}
+
+TABLES = (COMPLETE, EVOLVE)
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """What the braces in the tables stand for."""
+    place = tmp_path_factory.mktemp("words")
+    return {"place": place, "points": make_run(place, "points")}
+
+
+@pytest.mark.parametrize("line", [line for table in TABLES for line in table])
+def test_a_line_that_is_wrong(line, words, tmp_path, monkeypatch, capsys):
+    says = next(table[line] for table in TABLES if line in table)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    refused(shlex.split(line.format(**words)), says, capsys, watched=words["place"])
+    assert not list(tmp_path.iterdir())
