@@ -271,7 +271,8 @@ def _trained(record: dict[str, Any]) -> str:
     machine, commit = record.get("machine", {}), record.get("commit") or "not known"
     where = machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads"
     minutes, seed = record.get("seconds", 0) / 60, record["seed"]
-    line = f"* **Trained** in {minutes:.1f} minutes on {where}; commit {commit}; seed {seed}.\n"
+    most = f", at most {record['peak_memory'] / 2**20:,.0f} MiB" if record.get("peak_memory") else ""
+    line = f"* **Trained** in {minutes:.1f} minutes on {where}{most}; commit {commit}; seed {seed}.\n"
     return line + _began(record.get("init_from"))
 
 

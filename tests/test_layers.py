@@ -25,7 +25,7 @@ LAYERS = [
     {"training.trainer"},
     {"storage.files", "storage.sealed", "storage.reading", "pictures", "sampling", "observed", "views", "likelihood",
      "storage.circumstances", "processes.stopping"},
-    {"storage.runs"},
+    {"storage.runs", "cost"},
     {"training.beginning", "training.picturing"},
     {"training.session"},
     {"recipes"},

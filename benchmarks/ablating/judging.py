@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ablating.cells import CELLS, SCALES, experiment_of
-from ablating.training import Cell, Tally, is_over, trained
+from ablating.training import Cell, is_over, trained
 from evolvent import pictures
 from evolvent.cli.remembering import Remembered
+from evolvent.cost import Tally, scores_of
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.metrics.efflite0 import EffLite0
@@ -100,7 +101,7 @@ def sample(cell: Cell, learner: nn.Module, sampling: str, num: int, deadline: fl
 
 def _draw(cell: Cell, learner: nn.Module, sampling: str, file: Path, rows: range) -> None:
     precision = SCALES[cell.size].clocks.get("precision", "float32")
-    with Tally(learner.energy.net) as tally:
+    with Tally(scores_of(learner)) as tally:
         begun = cell.clock()
         points = draw_chunk(
             learner, rows.start, seed=cell.seed, stages=stages_of(learner, sampling), batch_size=len(rows),

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 from machine import Memory
-from torch import Tensor, nn
+from torch import nn
 
 from ablating.cells import CHANNELS, SCALES, experiment_of
+from evolvent.cost import Tally, parameters, scores_of
 from evolvent.shapes import carry
 from evolvent.storage.files import open_whole, write_whole
 from evolvent.training.trainer import Trainer
@@ -53,34 +54,13 @@ class Cell:
         return time.perf_counter()
 
 
-class Tally:
-    """Counts gradients taken through a score: one a point and pass, and one more where its slope is differentiated."""
-
-    def __init__(self, score: nn.Module) -> None:
-        self.num = 0
-        self.handle = score.register_forward_hook(self._watch)
-
-    def __enter__(self) -> "Tally":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.handle.remove()
-
-    def _watch(self, score: nn.Module, points: tuple[Tensor], value: Tensor) -> None:
-        if value.requires_grad:
-            value.register_hook(self._add)
-
-    def _add(self, slope: Tensor) -> None:
-        self.num += len(slope) * (2 if torch.is_grad_enabled() else 1)
-
-
 def gradients_of_a_step(name: str, size: int, num: int = 8) -> float:
     """Gradients through the score in one training step, for each of its data images."""
     learner = experiment_of(name, size, "").learner
     data = torch.rand(num, CHANNELS, size, size) * 2 - 1
     if hasattr(learner, "num_classes"):
         data = carry(data, torch.arange(num) % learner.num_classes)
-    with Tally(learner.energy.net) as tally:
+    with Tally(scores_of(learner)) as tally:
         update = learner(data)
         for module, loss in update.losses.items():
             loss.backward(inputs=list(learner.get_submodule(module).parameters()))
@@ -152,13 +132,12 @@ def diverged(line: dict[str, float]) -> str | None:
 
 def _record(cell: Cell, trainer: Trainer) -> dict:
     learner = trainer.learner
-    parts = {name: getattr(learner, name) for name in ("energy", "mapping") if hasattr(learner, name)}
     return {
         "cell": cell.name,
         "seed": cell.seed,
         "steps": trainer.step,
         "images": trainer.step * SCALES[cell.size].batch_size,
-        "parameters": {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()},
+        "parameters": parameters(learner),
         "gradients_per_image": gradients_of_a_step(cell.name, cell.size),
     }
 

@@ -8,6 +8,7 @@ floor       other real images of those data in the samples' place
 import inspect
 import os
 import re
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from evolvent.cli.given import Given, given_by, is_trained, own_data, read_sampl
 from evolvent.cli.remembering import Remembered, cache_folder
 from evolvent.cli.seeing import Together
 from evolvent.cli.terminal import open_console, table
+from evolvent.cost import Drawing, gradients_a_sample, parameters
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.gauges import (
     IMAGE_MEASURES,
@@ -54,6 +56,8 @@ class Case(NamedTuple):
     samples: Tensor
     saved: Saved | None
     given: Given
+    cost: Drawing | None = None
+    """Of samples that were drawn for it."""
 
 
 class Sight(NamedTuple):
@@ -113,7 +117,7 @@ def evaluate(
         _print(scores, case, source, sampling)
         if kept:
             part = f"{against}, train" if split == "train" else against
-            _keep(scores, Path(source), case.saved, sampling, against=part)
+            _keep(scores, Path(source), case.saved, sampling, case.cost, against=part)
         if out is not None:
             pictures.save_image(_neighbours(case, sight), out)
             print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
@@ -158,7 +162,12 @@ def _of_run(
         raise ValueError("--split is the part of the data that --against names: give both or none")
     else:
         given = own_data(saved, num)
-    return Case(drawn(saved, num, sampling, here()), saved, given)
+    begun = time.monotonic()
+    samples = drawn(saved, num, sampling, here())
+    seconds = (time.monotonic() - begun) / num
+    learner = sampling.weighed(saved.learner)
+    gradients = gradients_a_sample(learner, sampling.stages(learner.stages), device=saved.device)
+    return Case(samples, saved, given, Drawing(gradients, seconds))
 
 
 def _scores(case: Case, sight: Sight) -> list[Score]:
@@ -230,13 +239,15 @@ def _check_kept(run: Path) -> None:
         )
 
 
-def _keep(scores: list[Score], run: Path, saved: Saved, sampling: Sampling, *, against: str | None) -> None:
+def _keep(
+    scores: list[Score], run: Path, saved: Saved, sampling: Sampling, cost: Drawing, *, against: str | None
+) -> None:
     """One line a score in the run's scores.jsonl."""
     stages = {name: asdict(stage) for name, stage in sampling.stages(saved.learner.stages).items()}
     beta = getattr(sampling.weighed(saved.learner), "beta", None)
     asked = replace(sampling, seed=Sampling.seed, batch_size=Sampling.batch_size).asked()
     drawn = {"seed": sampling.seed, "stages": stages, "beta": beta, "asked": asked or None}
-    drawn["precision"] = sampling.computed_in(saved)
+    drawn |= {"precision": sampling.computed_in(saved), "cost": cost._asdict()}
     facts = {"step": saved.step, **drawn, "against": against, "time": now()}
     for score in scores:
         append_line(run / "scores.jsonl", facts | score.as_dict())
@@ -248,6 +259,8 @@ def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> 
         title = f"{title}, drawn with {asked},"
     heads = ("measure", "value", "samples", "reference", "protocol", "resize", "floor")
     open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
+    if case.cost:
+        print(_told_cost(case))
     if case.given.note:
         print(case.given.note)
     if few := [score for score in scores if score.num_real is not None and score.floor is not None]:
@@ -256,6 +269,15 @@ def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> 
             f"floor: of all {n} other real images, as they are fewer than {few[0].num_samples} samples; --num {n} has"
             " one of equal counts"
         )
+
+
+def _told_cost(case: Case) -> str:
+    """A sentence of what a sample took, and of the model's size."""
+    counts = parameters(case.saved.learner)
+    whole = f"{sum(counts.values()):,} parameters"
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    taken = f"{case.cost.gradients:.4g} gradients a sample, {1000 * case.cost.seconds:.3g} s per 1,000"
+    return f"cost: {taken}; {whole}" + (f" ({parts})" if len(counts) > 1 else "")
 
 
 def _row(score: Score) -> tuple[str, ...]:

@@ -58,6 +58,8 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
     pictures.save_image(pictures.curves({name: past.lines for name, past in pasts.items()}, signs), place)
     console, heads = open_console(), [*pasts]
     _show(console, "runs", ("what", *heads), rows_of([*pasts.values()], signs))
+    if costs := cost_rows([*pasts.values()]):
+        _show(console, "costs", ("what", *heads), costs)
     if scores := score_rows([*pasts.values()]):
         _show(console, "scores", ("measure", "samples", "reference", "protocol", *heads, "real"), scores)
     print(f"curves:  {place}")
@@ -101,6 +103,27 @@ def rows_of(pasts: Sequence[Past], signs: Sequence[str]) -> list[tuple[str, ...]
     for name in ("step", "seconds", *signs):
         rows.append((name.replace("_", " "), *(_cell(past.lines[-1], name) for past in pasts)))
     return rows
+
+
+def cost_rows(pasts: Sequence[Past]) -> list[tuple[str, ...]]:
+    """What training took and what a sample takes, of what is known; of samples drawn as the recipe does."""
+    costs = [_costs(past) for past in pasts]
+    names = dict.fromkeys(name for cost in costs for name in cost)
+    return [(name, *(cost.get(name, "-") for cost in costs)) for name in names]
+
+
+def _costs(past: Past) -> dict[str, str]:
+    record, costs = past.record, {}
+    if counts := record.get("parameters"):
+        costs["parameters"] = f"{sum(counts.values()):,}"
+    if most := record.get("peak_memory"):
+        costs["peak memory, MiB"] = f"{most / 2**20:,.0f}"
+    drawn = [score for score in past.scores.values() if not score.get("asked") and "cost" in score]
+    if drawn:
+        cost = drawn[-1]["cost"]
+        costs["gradients a sample"] = f"{cost['gradients']:.4g}"
+        costs["s per 1,000 samples"] = f"{1000 * cost['seconds']:.3g}"
+    return costs
 
 
 def score_rows(pasts: Sequence[Past]) -> list[tuple[str, ...]]:

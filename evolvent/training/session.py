@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from evolvent.cost import parameters, peak_memory
 from evolvent.learners.update import Update
 from evolvent.processes.ranks import RankLost
 from evolvent.processes.stopping import Stopped, caught_signals
@@ -100,7 +101,8 @@ def train(
             with session.depicting(samples):
                 show_samples(trainer, samples)
         status = "finished" if trainer.finished else "stopped"
-        run.mark(status, step=trainer.step, seconds=seconds)
+        most = max(run.record.get("peak_memory", 0), peak_memory(trainer.device))
+        run.mark(status, step=trainer.step, seconds=seconds, peak_memory=most)
         number = signals[0] if signals and not trainer.finished else None
         return Ending(status, number, seconds, session.line)
     except Diverged as error:
@@ -143,7 +145,7 @@ class Session:
             self.warn(f"{warning}; going on from step {trainer.step}")
         guard = trainer.schedule.guard
         facts = {"guard": guard and asdict(guard), "rollbacks": self.health.rollbacks}
-        facts |= {"num_processes": self.ranks.num}
+        facts |= {"num_processes": self.ranks.num, "parameters": parameters(trainer.learner)}
         begun_at = [*run.record.get("sessions_begun_at_step", []), trainer.step]
         run.mark("running", error=None, sessions_begun_at_step=begun_at, **facts)
         if state is None:
