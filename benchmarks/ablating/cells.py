@@ -5,13 +5,14 @@
     trainable, fixed                                  one chain; the mapping learns, or stays as it was drawn
     gcn-labels, wgcn-labels, amortised-labels         every class its own energy, and its chains or births
     gcn-lr-double, wgcn-lr-double, …                  the learning rate at which each does best, and is lost
+    wgcn-chain, wgcn-chain-lr-double, …               τ of the chain's length, at the rates that it stands
 
 As in the recipes, the mapping of ggcn is adversarial and the particles that it bears evolve in image space. To compare
 another model, add a cell.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -144,6 +145,11 @@ def jko(scale: Scale, times: float = 1.0, ends: Literal["path", "data"] = "data"
     return JKO(tau=times * scale.tau, ends=ends, share=0.25)
 
 
+def along(scale: Scale) -> JKO:
+    """τ as long as the chain that it penalises, the JKO step's natural start."""
+    return replace(jko(scale), tau=scale.chain.num_steps * scale.chain.step_size)
+
+
 def mapped(
     scale: Scale,
     training: dict[str, Dynamics],
@@ -222,6 +228,9 @@ CELLS = {
     "wgcn-lr-double": Model("w-GCN, twice the learning rate", lambda s: chains(s, jko(s), lr_times=2)),
     "gcn-lr-fourfold": Model("GCN, four times the learning rate", lambda s: chains(s, None, lr_times=4)),
     "wgcn-lr-fourfold": Model("w-GCN, four times the learning rate", lambda s: chains(s, jko(s), lr_times=4)),
+    "wgcn-chain": Model("w-GCN, τ of the chain's length", lambda s: chains(s, along(s))),
+    "wgcn-chain-lr-double": Model("the same, twice the rate", lambda s: chains(s, along(s), lr_times=2)),
+    "wgcn-chain-lr-fourfold": Model("the same, four times", lambda s: chains(s, along(s), lr_times=4)),
 }
 """In the order in which they are run: the first four are the ladder."""
 

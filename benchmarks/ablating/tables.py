@@ -38,7 +38,10 @@ BY_CLASS = (
     ("amortised: + selection and hidden evolution, by class", "amortised-labels", "selection+hidden"),
 )
 RATES = [
-    f"{cell}{rate}" for rate in ("-lr-half", "", "-lr-double", "-lr-fourfold") for cell in ("gcn", "wgcn")
+    f"{cell}{rate}"
+    for rate in ("-lr-half", "", "-lr-double", "-lr-fourfold")
+    for cell in ("gcn", "wgcn", "wgcn-chain")
+    if f"{cell}{rate}" in CELLS
 ]
 UPSAMPLING = (("fixed", "births"), ("fixed", "image"), ("trainable", "births"), ("trainable", "image"))
 CURVES = ("gcn", "wgcn", "wgcn-path")
