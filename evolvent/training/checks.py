@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Sequence
 from itertools import permutations
 
-from torch import nn
+from torch import Tensor, nn
+
+from evolvent.shapes import shows
 
 
 def require(part: nn.Module, what: str, members: Sequence[str]) -> None:
@@ -34,3 +36,16 @@ def check_losses(losses: Iterable[str], trained: Iterable[str]) -> None:
             f'schedule.adam trains "{lacking[0]}", which has no loss: there are losses of {losses}; leave it out, or'
             " return one of its name"
         )
+
+
+def odd_range(data: Tensor, event_shape: Sequence[int]) -> str | None:
+    """What to say of images that do not look like [−1, 1], as references, mappings and pictures have them.
+
+    data: a batch, with a channel more than `event_shape` where it carries labels.
+    """
+    if not shows(event_shape):
+        return None
+    low, high = (float(end) for end in data[:, : event_shape[0]].aminmax())
+    if low != low or (low >= -1.5 and high <= 1.5 and not (low >= 0 and high > 0.5)):
+        return None  # what is not a number is told of at the first look
+    return f"the first images reach from {low:.3g} to {high:.3g}, where [−1, 1] is expected: bytes are x / 127.5 − 1"

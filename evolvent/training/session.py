@@ -26,6 +26,7 @@ from evolvent.processes.stopping import Stopped, caught_signals
 from evolvent.storage.reading import read_log
 from evolvent.storage.runs import Run, step_of
 from evolvent.training.beginning import check_state, checkpoint_to_begin_with
+from evolvent.training.checks import odd_range
 from evolvent.training.guard import Health, Verdict, likely_cause
 from evolvent.training.picturing import save_picture, show_samples
 from evolvent.training.trainer import Diverged, Trainer, reseed
@@ -150,6 +151,7 @@ class Session:
         run.mark("running", error=None, sessions_begun_at_step=begun_at, **facts)
         if state is None:
             self.save_checkpoint()
+            self.tell_odd_range()
         self.save_model()  # a process may be killed between a checkpoint and its model
         self.show.begin(trainer.step, trainer.schedule.num_steps)
 
@@ -310,6 +312,14 @@ class Session:
         for sentence in (*warnings, told):
             self.warn(sentence)
         run.mark("running", rollbacks=health.rollbacks)
+
+    def tell_odd_range(self) -> None:
+        """Of the data of the first step, which are drawn once more for it."""
+        trainer = self.trainer
+        reseed(trainer.seed, 0)
+        drawn = trainer.data.draw(trainer.schedule.batch_size)
+        if sentence := odd_range(drawn, trainer.data.event_shape):
+            self.warn(sentence)
 
     def tell_last_rollback(self) -> None:
         """The last rollback's line, where the process was killed before it was logged."""
