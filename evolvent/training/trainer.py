@@ -67,19 +67,9 @@ class Trainer:
         self.data = data.to(self.device)
         if ranks.num > 1:
             self._join()
-        # What is not averaged is shared: a bank of particles exists once.
-        shared = {id(buffer): buffer for buffer in self.learner.buffers()}
-        for average in weights(self.learner):
-            shared.pop(id(average), None)
-        paths = [
-            name.rpartition(".") for name, buffer in self.learner.named_buffers() if id(buffer) in shared
-        ]
-        self.averaged = copy.deepcopy(self.learner, shared).eval().requires_grad_(False)
-        both = self.learner, self.averaged
-        self._shared = [(*(side.get_submodule(path) for side in both), name) for path, _, name in paths]
+        self._begin_average()
         if ranks.num > 1:
             share_statistics(self.learner, ranks)
-        self._weights, self._averages = weights(self.learner), weights(self.averaged)
         self._differentiate = self._draw_and_differentiate
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -163,6 +153,20 @@ class Trainer:
             whole[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
         losses = {name: whole.pop(name) for name in update.losses}
         return update._replace(losses=losses, stats=whole)
+
+    def _begin_average(self) -> None:
+        """Copy what is averaged, and share the rest: a bank of particles exists once."""
+        shared = {id(buffer): buffer for buffer in self.learner.buffers()}
+        for average in weights(self.learner):
+            shared.pop(id(average), None)
+        # Told before the copy, which notes in `shared` all that it copies.
+        paths = [
+            name.rpartition(".") for name, buffer in self.learner.named_buffers() if id(buffer) in shared
+        ]
+        self.averaged = copy.deepcopy(self.learner, shared).eval().requires_grad_(False)
+        both = self.learner, self.averaged
+        self._weights, self._averages = map(weights, both)
+        self._shared = [(*(side.get_submodule(path) for side in both), name) for path, _, name in paths]
 
     @torch.no_grad()
     def _average(self) -> None:
