@@ -235,12 +235,12 @@ class Sum(torch.autograd.Function):
 
 def share_statistics(learner: nn.Module, ranks: Ranks) -> None:
     """Let every batch norm of the learner see the whole batch while it trains."""
-    for norm in norms(learner):
+    for norm in batch_norms(learner):
         norm.forward = partial(normalise, norm, ranks)
 
 
-def norms(learner: nn.Module) -> list[nn.Module]:
-    return [m for m in learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+def batch_norms(net: nn.Module) -> list[nn.Module]:
+    return [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 def normalise(norm: nn.modules.batchnorm._BatchNorm, ranks: Ranks, x: Tensor) -> Tensor:

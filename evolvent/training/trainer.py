@@ -18,7 +18,7 @@ from torch import nn
 
 from evolvent.learners.update import Update, require_separate
 from evolvent.machine import autocast
-from evolvent.processes.ranks import ALONE, Ranks, norms, share_statistics
+from evolvent.processes.ranks import ALONE, Ranks, batch_norms, share_statistics
 from evolvent.training.adam import FusedAdam
 from evolvent.training.captured import Captured, check_drawn_there, refuse_replaced
 from evolvent.training.checks import check_apart, check_losses, require
@@ -128,7 +128,7 @@ class Trainer:
             for buffer in getattr(module, "shards", ()):
                 self.shards[prefix + buffer] = len(getattr(module, buffer))
         exchanging = any(getattr(module, "exchanges", False) for module in self.learner.modules())
-        waits = exchanging or self.shards or norms(self.learner)
+        waits = exchanging or self.shards or batch_norms(self.learner)
         if self.captured and waits:
             raise ValueError(
                 "a CUDA graph cannot wait for other processes, and this learner exchanges particles, statistics"
