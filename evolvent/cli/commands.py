@@ -7,8 +7,10 @@ among them, such as `Sampling`, are options too. To add a command, write such a 
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from evolvent import pictures
 from evolvent.averaging import mean_of
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
@@ -18,7 +20,7 @@ from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
 from evolvent.cli.report import report
 from evolvent.cli.terminal import open_console, table
-from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz, write_picture
+from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz
 from evolvent.pretrained import save_pretrained
 from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
@@ -57,7 +59,7 @@ def sample(
 
     def write(chunks: Iterator[Tensor]) -> None:
         if Path(out).suffix == ".png":
-            write_picture(chunks, Path(out), energy=energy, num_classes=len(classes))
+            pictures.save(torch.cat(list(chunks)), out, energy=energy, num_classes=len(classes))
             return
         check_disk(num, saved.event_shape, Path(out))
         if Path(out).suffix == ".npz":
