@@ -11,7 +11,7 @@ from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, class
 from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
-from evolvent.sampling import check_counts, classes_of, draw_chunk, moments, most_moments
+from evolvent.sampling import check_counts, classes_of, draw_chunk, moments, most_moments, one_energy
 from evolvent.shapes import shows
 from evolvent.storage.files import check_place
 
@@ -93,6 +93,5 @@ def _shots(rows: Tensor, saved: Saved, num_classes: int) -> list[Image.Image]:
     """A picture of all particles at each moment; those of the plane all reach as far as the widest moment."""
     if shows(saved.event_shape):
         return [pictures.picture(moment, num_classes=num_classes) for moment in rows.unbind(1)]
-    energy = None if num_classes else getattr(saved.learner, "energy", None)
-    how = {"energy": energy, "reach": pictures.reach_of(rows)}
+    how = {"energy": one_energy(saved.learner), "reach": pictures.reach_of(rows)}
     return [pictures.plane(moment, **how) for moment in rows.unbind(1)]
