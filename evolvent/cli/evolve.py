@@ -78,14 +78,9 @@ def _rows(
         raise ValueError(
             f"all particles evolve together: give a --batch-size of at least {num}, or leave it out"
         )
-    how = {
-        "seed": sampling.seed,
-        "batch_size": batch_size,
-        "device": saved.device,
-        "classes": classes or None,
-    }
     learner, precision = sampling.weighed(saved.learner), sampling.computed_in(saved)
-    columns = [draw_chunk(learner, 0, stages=come, precision=precision, **how)[:num] for come in stages]
+    how = {"seed": sampling.seed, "classes": classes or None, "device": saved.device, "precision": precision}
+    columns = [draw_chunk(learner, 0, stages=come, batch_size=batch_size, **how)[:num] for come in stages]
     return as_seen(torch.stack(columns, 1).flatten(0, 1)).unflatten(0, (num, len(stages)))
 
 

@@ -21,18 +21,8 @@ from PIL import Image
 from evolvent.data.album import Album, Open, album_of_files
 
 PICTURE_SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".avif",
-}
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
+}  # fmt: skip
 
 SPLITS = {"train", "test", "valid"}
 """Folders of these names, and no others beside them, are splits."""

@@ -79,9 +79,8 @@ class PlainScore(nn.Module):
         wake(self)
         with torch.no_grad():
             for layer in self.layers:
-                layer.weight *= (
-                    2**0.5
-                )  # pooling takes a factor 2 from white noise, and none from a plain area
+                # Pooling takes a factor 2 from white noise, and none from a plain area.
+                layer.weight *= 2**0.5
 
     def forward(self, x: Points) -> PerPoint:
         return inner_product(self.features(x), self.read_out.weight)
