@@ -24,6 +24,9 @@ PIECE_PICTURES = 256
 
 MOST_THREADS = 8
 
+SPLITS = ("train", "test", "valid")
+"""The parts of a set: arrays of an .npz are named after them, or folders, beside which there are no others."""
+
 Open = Callable[[int], Path | BytesIO]
 """Picture i, as a path or as the file's content."""
 

@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evolvent.data.album import PIECE_BYTES, Album, Rows, converted, shape_of
+from evolvent.data.album import PIECE_BYTES, SPLITS, Album, Rows, converted, shape_of
 
 SPLIT_KEYS = (("{}_x", "{}_y"), ("x_{}", "y_{}"), ("{}_images", "{}_labels"))
 """How .npz files name the images and labels of a split: a set's own labels are looked for first, then the others."""
-
-SPLITS = ("train", "test", "valid")
 
 ONLY = "the array"
 """What the array of an .npy is called."""
