@@ -20,7 +20,7 @@ from evolvent.data.images import Images
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract
 from evolvent.metrics.memory import nearest
-from evolvent.recipes.digits import held_out_digits, train_digits
+from evolvent.recipes.digits import of_digits
 
 NUM_NEAREST = 5
 
@@ -48,7 +48,7 @@ def main() -> None:
     parts = (
         [load(arguments.data, split=split) for split in ("train", "test")]
         if arguments.data
-        else [train_digits(), held_out_digits()]
+        else [of_digits(split) for split in ("train", "test")]
     )
     train, held_out = some(parts[0], arguments.num), some(parts[1], arguments.num // 5)
     see = over_features if arguments.data else over_pixels

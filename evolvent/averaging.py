@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evolvent.pretrained import difference, rebuilt, weights_to_pass_on
+from evolvent.processes.ranks import batch_norms
 from evolvent.sampling import draw_chunk, needed
 
 NUM_BIRTHS, AT_ONCE = 12_800, 64
@@ -61,8 +62,7 @@ def _with_own_statistics(
     if not any(name.endswith("running_var") for name in weights):
         return weights
     learner = rebuilt(weights, metadata, source).learner
-    norms = [part for part in learner.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    for norm in norms:
+    for norm in batch_norms(learner):
         norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
         norm.register_forward_pre_hook(_measuring)

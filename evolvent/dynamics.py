@@ -20,7 +20,7 @@ import torch
 from evolvent.compiled import run_compiled
 from evolvent.energy import Energy, squared_norm
 from evolvent.noise import Noise
-from evolvent.shapes import PerPoint, Points, Scalar
+from evolvent.shapes import PerPoint, Points, Scalar, wide
 
 
 class Evolution(NamedTuple):
@@ -81,7 +81,7 @@ class State(NamedTuple):
         """x, but NaN where U is: no rule leaves such a place, and the particle would look as if it had settled."""
         if self.here is None:
             return self.x
-        return self.x.masked_fill(self.here.energy.isnan().view(-1, *[1] * (self.x.dim() - 1)), math.nan)
+        return self.x.masked_fill(wide(self.here.energy.isnan(), self.x), math.nan)
 
 
 @dataclass(frozen=True)
@@ -226,10 +226,10 @@ class MALA(Langevin):
             - self._log_proposal(x, y, here.force, step_size)
         )
         accept = noise.uniform(len(x)).log() < log_ratio
-        wide = accept.view(-1, *[1] * (x.dim() - 1))
-        new = Felt(torch.where(accept, there.energy, here.energy), torch.where(wide, there.force, here.force))
+        each = wide(accept, x)
+        new = Felt(torch.where(accept, there.energy, here.energy), torch.where(each, there.force, here.force))
         refused = state.refused + (~accept).float()
-        return State(torch.where(wide, y, x), here, refused, state.rows, here=new)
+        return State(torch.where(each, y, x), here, refused, state.rows, here=new)
 
     def _log_proposal(self, x: Points, y: Points, force: Points, step_size: float) -> PerPoint:
         """log N(y; x − h∇U(x), 2hT), up to the constant that both directions share."""
@@ -266,7 +266,7 @@ class Independent(Dynamics):
         there = self._potential(energy, y)
         accept = noise.uniform(len(x)).log() < (here.energy - there) / self.temperature
         felt = Felt(here.energy + energy.pull(x), here.force)
-        x = torch.where(accept.view(-1, *[1] * (x.dim() - 1)), y, x)
+        x = torch.where(wide(accept, x), y, x)
         here = here._replace(energy=torch.where(accept, there, here.energy))
         return State(x, felt, state.refused + (~accept).float(), state.rows, here=here)
 

@@ -43,9 +43,8 @@ class Noise:
         """What so many calls of `normal` return, stacked."""
         blocks = self.device.type == "cpu" and num * math.prod(event) % 16 == 0
         if type(self) is Noise and blocks and shared().num == 1:
-            return torch.randn(
-                times, num, *event
-            )  # torch fills blocks of 16, one after the other: the same bits
+            # torch fills blocks of 16, one after the other: the same bits.
+            return torch.randn(times, num, *event)
         return torch.stack([self.normal(num, *event) for _ in range(times)])
 
     def uniform(self, num: int, *event: int) -> Float[Tensor, "num *event"]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from evolvent.noise import Noise
 from evolvent.processes.ranks import shared
 from evolvent.reference import Reference
-from evolvent.shapes import Labelled, Labels, Points, Scalar, apart, carry
+from evolvent.shapes import Labelled, Labels, Points, Scalar, apart, carry, wide
 
 Slots = Int64[Tensor, " batch"]
 SlotsOfAll = Int64[Tensor, " whole_batch"]
@@ -91,8 +91,8 @@ class Persistent(Particles):
         ranks = shared()
         reborn = noise.uniform_for_all(len(slots)) < self.rebirth
         self.ages[slots] = self.ages[slots].masked_fill(reborn, 0)
-        rows = ranks.rows(reborn).view(-1, *[1] * len(self.reference.event_shape))
         kept = ranks.take(self.bank, slots)
+        rows = wide(ranks.rows(reborn), kept)
         return torch.where(rows, self.reference.sample(num, noise), kept), ranks.rows(slots)
 
     def commit(self, slots: Slots, x: Points) -> None:

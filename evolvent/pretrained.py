@@ -195,9 +195,7 @@ def difference(
     return None
 
 
-def weights_to_pass_on(
-    source: Path | str,
-) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
+def weights_to_pass_on(source: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
     """The weights that `source` names without what only training needs, their metadata, and their file's SHA-256."""
     file = model_file(source)
     weights, metadata, digest = read_model_with_sum(file)

@@ -140,6 +140,11 @@ def classes_of(learner: nn.Module, asked: Sequence[int] | None = None) -> list[i
     return list(asked)
 
 
+def one_energy(learner: nn.Module) -> nn.Module | None:
+    """The energy that a picture of its points is drawn over; None where each class or grid has one of its own."""
+    return None if classes_of(learner) else getattr(learner, "energy", None)
+
+
 def choose_stages(
     offered: Mapping[str, Dynamics],
     names: str | None = None,

@@ -41,11 +41,16 @@ def shows(event_shape: Sequence[int]) -> bool:
     return len(event_shape) == 3 and event_shape[0] in (1, 3)
 
 
+def wide(a_point: Tensor, points: Tensor) -> Tensor:
+    """One value a point, [batch], with as many axes as the points have: [batch, 1, …]."""
+    return a_point.view(-1, *[1] * (points.dim() - 1))
+
+
 def carry(x: Points, labels: Labels) -> Labelled:
     """Points that carry their labels. ValueError when there are more or fewer labels than points."""
     if len(labels) != len(x):
         raise ValueError(f"{len(x)} points cannot carry {len(labels)} labels: give one to each")
-    channel = labels.to(x.dtype).view(-1, 1, *[1] * (x.dim() - 2))
+    channel = wide(labels.to(x.dtype), x)
     return torch.cat([x, channel.expand(-1, 1, *x.shape[2:])], 1)
 
 

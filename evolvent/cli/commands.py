@@ -7,8 +7,10 @@ among them, such as `Sampling`, are options too. To add a command, write such a 
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from evolvent import pictures
 from evolvent.averaging import mean_of
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
@@ -18,12 +20,12 @@ from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
 from evolvent.cli.report import report
 from evolvent.cli.terminal import open_console, table
-from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz, write_picture
+from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz
 from evolvent.pretrained import save_pretrained
 from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
 from evolvent.recipes.find import short_name
-from evolvent.sampling import classes_of
+from evolvent.sampling import classes_of, one_energy
 from evolvent.storage.files import check_new_folder, check_place, write_whole
 from evolvent.storage.sealed import pack_weights
 
@@ -53,11 +55,11 @@ def sample(
     check_kind(num, saved.event_shape, Path(out))
     check_at_once(saved, sampling.at_once(saved))
     classes = classes_of(saved.learner, classes_named(label))
-    energy = None if classes else getattr(saved.learner, "energy", None)  # many classes have no one energy
 
     def write(chunks: Iterator[Tensor]) -> None:
         if Path(out).suffix == ".png":
-            write_picture(chunks, Path(out), energy=energy, num_classes=len(classes))
+            points, energy = torch.cat(list(chunks)), one_energy(saved.learner)
+            pictures.save(points, out, energy=energy, num_classes=len(classes))
             return
         check_disk(num, saved.event_shape, Path(out))
         if Path(out).suffix == ".npz":

@@ -11,7 +11,7 @@ from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, class
 from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
-from evolvent.sampling import check_counts, classes_of, draw_chunk, moments, most_moments
+from evolvent.sampling import check_counts, classes_of, draw_chunk, moments, most_moments, one_energy
 from evolvent.shapes import shows
 from evolvent.storage.files import check_place
 
@@ -78,14 +78,9 @@ def _rows(
         raise ValueError(
             f"all particles evolve together: give a --batch-size of at least {num}, or leave it out"
         )
-    how = {
-        "seed": sampling.seed,
-        "batch_size": batch_size,
-        "device": saved.device,
-        "classes": classes or None,
-    }
     learner, precision = sampling.weighed(saved.learner), sampling.computed_in(saved)
-    columns = [draw_chunk(learner, 0, stages=come, precision=precision, **how)[:num] for come in stages]
+    how = {"seed": sampling.seed, "classes": classes or None, "device": saved.device, "precision": precision}
+    columns = [draw_chunk(learner, 0, stages=come, batch_size=batch_size, **how)[:num] for come in stages]
     return as_seen(torch.stack(columns, 1).flatten(0, 1)).unflatten(0, (num, len(stages)))
 
 
@@ -93,6 +88,5 @@ def _shots(rows: Tensor, saved: Saved, num_classes: int) -> list[Image.Image]:
     """A picture of all particles at each moment; those of the plane all reach as far as the widest moment."""
     if shows(saved.event_shape):
         return [pictures.picture(moment, num_classes=num_classes) for moment in rows.unbind(1)]
-    energy = None if num_classes else getattr(saved.learner, "energy", None)
-    how = {"energy": energy, "reach": pictures.reach_of(rows)}
+    how = {"energy": one_energy(saved.learner), "reach": pictures.reach_of(rows)}
     return [pictures.plane(moment, **how) for moment in rows.unbind(1)]

@@ -1,6 +1,6 @@
 """The command line: train, and the commands of `COMMANDS`.
 
-Options are the typed keywords of a command (`commands`), or of the recipe that `train` runs (`training`). A user's
+Options are the typed keywords of a command (`commands`), or of the recipe that `train` runs. A user's
 mistake is one sentence on standard error, never a traceback. Exit codes:
 
     0     done

@@ -1,6 +1,6 @@
-"""Samples as files: a picture, an .npz or a folder of PNGs, whole or not at all.
+"""Samples as files: an .npz or a folder of PNGs, whole or not at all, and what fits in a file.
 
-Chunks pass through one by one, so there may be more samples than memory holds. Only a picture is made of all.
+Chunks pass through one by one, so there may be more samples than memory holds.
 """
 
 import shutil
@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from evolvent import pictures
 from evolvent.cli.drawing import bytes_of, check_fits
@@ -20,12 +19,6 @@ from evolvent.storage.files import folder_whole, open_whole
 
 MOST_POINTS = 1_000_000
 """In a picture of the plane; more are a red sheet, an hour later."""
-
-
-def write_picture(
-    chunks: Iterable[Tensor], path: Path, *, energy: nn.Module | None, num_classes: int = 0
-) -> None:
-    pictures.save(torch.cat(list(chunks)), path, energy=energy, num_classes=num_classes)
 
 
 def write_npz(

@@ -24,6 +24,9 @@ PIECE_PICTURES = 256
 
 MOST_THREADS = 8
 
+SPLITS = ("train", "test", "valid")
+"""The parts of a set: arrays of an .npz are named after them, or folders, beside which there are no others."""
+
 Open = Callable[[int], Path | BytesIO]
 """Picture i, as a path or as the file's content."""
 
@@ -119,20 +122,6 @@ def album_of_files(
     return Album(name, (size, size, channels), len(names), labels, pieces)
 
 
-def album_of_array(
-    array: np.ndarray, labels: np.ndarray | None, *, name: str, size: int | None, channels: int | None
-) -> Album:
-    """uint8 [N, H, W] or [N, H, W, C] in memory; `size` takes the central squares and resizes them."""
-    shape = shape_of(array.shape, name, size=size, channels=channels)
-
-    def pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
-        step = rows_of_piece(array.shape)
-        for start in range(0, len(rows), step):
-            yield converted(array[rows[start : start + step]], shape)
-
-    return Album(name, shape, len(array), labels, pieces)
-
-
 def shape_of(
     shape: tuple[int, ...], name: str, *, size: int | None, channels: int | None
 ) -> tuple[int, int, int]:
@@ -142,10 +131,6 @@ def shape_of(
         raise ValueError(f"{name} has images of {width} × {height} px, smaller than the asked size of {size}")
     own = shape[3] if len(shape) == 4 else 1
     return (size or height, size or width, channels or own)
-
-
-def rows_of_piece(shape: tuple[int, ...]) -> int:
-    return max(1, PIECE_BYTES // int(np.prod(shape[1:])))
 
 
 def converted(array: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

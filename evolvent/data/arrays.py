@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from evolvent.data.album import PIECE_BYTES, Album, Rows, album_of_array, converted, shape_of
+from evolvent.data.album import PIECE_BYTES, SPLITS, Album, Rows, converted, shape_of
 
 SPLIT_KEYS = (("{}_x", "{}_y"), ("x_{}", "y_{}"), ("{}_images", "{}_labels"))
 """How .npz files name the images and labels of a split: a set's own labels are looked for first, then the others."""
-
-SPLITS = ("train", "test", "valid")
 
 ONLY = "the array"
 """What the array of an .npy is called."""
@@ -105,18 +103,25 @@ def file_album(
 
 def array_album(
     array: np.ndarray,
-    labels: np.ndarray | None = None,
+    labels: np.ndarray | None,
     *,
+    name: str,
     size: int | None = None,
     channels: int | None = None,
-    name: str = "the array",
 ) -> Album:
     """uint8 [N, H, W] or [N, H, W, C] with C = 1 or 3, and integer labels [N]; ValueError for another array."""
     check_shape(array.shape, name)
     if array.dtype != np.uint8:
         check_dtype(array, name)
     labels = checked_labels(labels, len(array), name)
-    return album_of_array(array, labels, name=name, size=size, channels=channels)
+    shape = shape_of(array.shape, name, size=size, channels=channels)
+    step = max(1, PIECE_BYTES // math.prod(array.shape[1:]))
+
+    def pieces(rows: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(rows), step):
+            yield converted(array[rows[start : start + step]], shape)
+
+    return Album(name, shape, len(array), labels, pieces)
 
 
 def splits_of_file(path: Path) -> list[str]:

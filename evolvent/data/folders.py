@@ -18,24 +18,11 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from evolvent.data.album import Album, Open, album_of_files
+from evolvent.data.album import SPLITS, Album, Open, album_of_files
 
 PICTURE_SUFFIXES = {
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".bmp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".ppm",
-    ".pgm",
-    ".avif",
-}
-
-SPLITS = {"train", "test", "valid"}
-"""Folders of these names, and no others beside them, are splits."""
+    ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif",
+}  # fmt: skip
 
 MOST_BYTES = 2**28
 """A larger member of a ZIP is refused before it is read: a small one can unpack to gigabytes."""
@@ -119,7 +106,7 @@ def _size(file: Path | IO[bytes]) -> tuple[int, int] | None:
 def splits_among(places: list[Place]) -> list[str]:
     """The splits that folders are named after; none where something else lies beside them."""
     tops = {place[0] for place in _within(places)}
-    return sorted(tops) if tops <= SPLITS else []
+    return sorted(tops) if tops <= {*SPLITS} else []
 
 
 def sorted_out(places: list[Place], split: str, source: str) -> tuple[list[Place], np.ndarray | None]:

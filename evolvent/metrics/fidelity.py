@@ -17,11 +17,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from evolvent.metrics.distances import pieces, squared_distances
 from evolvent.metrics.features import Features
 from evolvent.shapes import PerPoint
 
-ENTRIES = 2**24
-"""Of a matrix of distances held at once: 128 MiB."""
 K_SUPPORT, K_DENSITY = 3, 5
 """Neighbours of precision and recall, and of density and coverage, as their papers have them."""
 
@@ -71,18 +70,6 @@ def radii(points: Features, *ks: int) -> dict[int, PerPoint]:
         for k, some in found.items():
             some.append(nearest[:, k - 1])
     return {k: torch.cat(some) for k, some in found.items()}
-
-
-def pieces(num_rows: int, num_columns: int) -> list[tuple[int, int]]:
-    """First and last row of each block of a matrix of distances that is held at once."""
-    step = max(1, ENTRIES // num_columns)
-    return [(first, min(first + step, num_rows)) for first in range(0, num_rows, step)]
-
-
-def squared_distances(x: Features, y: Features) -> Tensor:
-    """[n, m] of checked points: a product of matrices, 15 times as fast as pair by pair."""
-    # float64 keeps 1e-13 of what the norms are, and check_points makes those small.
-    return x.square().sum(1)[:, None] + y.square().sum(1) - 2 * x @ y.T
 
 
 def check_points(samples: Features, real: Features) -> tuple[Features, Features]:

@@ -73,15 +73,8 @@ OF_CLASSES, OF_MEMORY, OF_DENSITY, OF_ENERGY = "class-score", "memorisation", "l
 """Those that compare otherwise: samples alone, with two sets of data, with a known law; an energy with that law."""
 
 IMAGE_MEASURES = (
-    "frechet",
-    "kernel",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    OF_MEMORY,
-    "sliced-wasserstein",
-)
+    "frechet", "kernel", "precision", "recall", "density", "coverage", OF_MEMORY, "sliced-wasserstein",
+)  # fmt: skip
 """What images are judged by unless something else is asked for."""
 POINT_MEASURES = ("energy-distance", "sliced-wasserstein", OF_DENSITY)
 """The same for points of a law that is known."""

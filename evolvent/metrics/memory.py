@@ -15,8 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from evolvent.metrics.distances import pieces, squared_distances
 from evolvent.metrics.features import Features
-from evolvent.metrics.fidelity import check_points, pieces, squared_distances
+from evolvent.metrics.fidelity import check_points
 from evolvent.shapes import PerPoint
 
 QUANTILE = 0.05

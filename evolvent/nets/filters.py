@@ -62,7 +62,7 @@ def laplacian(size: int) -> Kernels:
     return _normalised((2 - radius_squared) * window, window)
 
 
-def filter_bank(sizes: Sequence[int] = (3, 5, 9, 17), *, num_orientations: int = 6) -> list[Kernels]:
+def filter_bank(sizes: Sequence[int] = (3, 5, 9, 17)) -> list[Kernels]:
     """FRAME's filters, a group for each support: the pixel, then Gabor pairs and a Laplacian of each size.
 
     Every filter has unit L2 norm, so white noise of deviation 1 gives it responses of deviation 1; every
@@ -73,10 +73,7 @@ def filter_bank(sizes: Sequence[int] = (3, 5, 9, 17), *, num_orientations: int =
             f"a filter needs a centre and sides: give odd sizes of at least 3 instead of {wrong}"
         )
     pixel = torch.ones(1, 1, 1, 1)
-    return [
-        pixel,
-        *(torch.cat([gabor_pairs(s, num_orientations=num_orientations), laplacian(s)]) for s in sizes),
-    ]
+    return [pixel, *(torch.cat([gabor_pairs(size), laplacian(size)]) for size in sizes)]
 
 
 def opponents(num_channels: int) -> Float[Tensor, "plane channel"]:

@@ -20,20 +20,17 @@ from evolvent.shapes import Hidden, Points
 class PlainMapping(nn.Module):
     """A linear layer to 4 px, transposed convolutions up to `size`, tanh: the mirror of `PlainScore`."""
 
-    def __init__(
-        self, size: int, channels: int = 1, *, num_hidden: int = 64, width: int = 32, growth: int = 1
-    ) -> None:
+    def __init__(self, size: int, channels: int = 1, *, num_hidden: int = 64, width: int = 32) -> None:
         super().__init__()
-        check_counts(channels=channels, num_hidden=num_hidden, width=width, growth=growth)
-        widths = [width * growth**k for k in reversed(range(max(1, num_halvings(size))))]
-        self.num_hidden, self.widest = num_hidden, widths[0]
-        self.read_in = nn.Linear(num_hidden, self.widest * 16)
-        self.mix = nn.Conv2d(self.widest, self.widest, kernel_size=3, padding=1, bias=False)
-        self.rise = Rise(widths, channels, num_doublings=num_halvings(size))
+        check_counts(channels=channels, num_hidden=num_hidden, width=width)
+        self.num_hidden, self.width = num_hidden, width
+        self.read_in = nn.Linear(num_hidden, width * 16)
+        self.mix = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
+        self.rise = Rise(width, channels, num_doublings=num_halvings(size))
         wake(self)
 
     def forward(self, hidden: Hidden) -> Points:
-        x = self.rise(self.mix(self.read_in(hidden).view(-1, self.widest, 4, 4)))
+        x = self.rise(self.mix(self.read_in(hidden).view(-1, self.width, 4, 4)))
         return torch.tanh(x.to(self.read_in.weight.dtype))  # pixels, not bfloat16
 
 
@@ -51,7 +48,7 @@ class Upsampling(nn.Module):
         if num_doublings < 1:
             raise ValueError(f"a grid of {size} px cannot stand on one of {below} px")
         self.mix = nn.Conv2d(channels + 1, width, kernel_size=3, padding=1, bias=False)
-        self.rise = Rise([width] * num_doublings, channels, num_doublings=num_doublings)
+        self.rise = Rise(width, channels, num_doublings=num_doublings)
         wake(self)
         with torch.no_grad():
             self.rise.convs[-1].weight *= 0.1
@@ -63,10 +60,14 @@ class Upsampling(nn.Module):
 
 
 class Rise(nn.Module):
-    """Normalise, SiLU, transposed convolution: `num_doublings` times, from widths[0] channels to `channels`."""
+    """Normalise, SiLU, transposed convolution: `num_doublings` times, from `width` channels to `channels`.
 
-    def __init__(self, widths: list[int], channels: int, *, num_doublings: int) -> None:
+    Of no doubling, one layer that keeps the size.
+    """
+
+    def __init__(self, width: int, channels: int, *, num_doublings: int) -> None:
         super().__init__()
+        widths = [width] * max(1, num_doublings)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in widths)
         self.convs = nn.ModuleList(
             nn.ConvTranspose2d(a, b, kernel_size=4, stride=2, padding=1)

@@ -64,24 +64,23 @@ def wake(net: nn.Module) -> None:
 class PlainScore(nn.Module):
     """Convolutions and average pooling down to 4 px, and one linear read-out: the bottom-up ConvNet of the GCN papers.
 
-    `width` is the number of channels, the same at every resolution unless `growth` doubles it at each halving; the
-    first layer, which sees the pixels, has half of it. Pooling and not strides: the force is the net's transpose,
-    and a strided layer's transpose paints a grid that chains from noise keep as speckle.
+    `width` is the number of channels at every resolution; the first layer, which sees the pixels, has half of it.
+    Pooling and not strides: the force is the net's transpose, and a strided layer's transpose paints a grid that chains
+    from noise keep as speckle.
     """
 
-    def __init__(self, size: int, channels: int = 1, *, width: int = 32, growth: int = 1) -> None:
+    def __init__(self, size: int, channels: int = 1, *, width: int = 32) -> None:
         super().__init__()
-        check_counts(channels=channels, width=width, growth=growth)
-        widths = [max(1, width // 2), *(width * growth**k for k in range(num_halvings(size)))]
+        check_counts(channels=channels, width=width)
+        widths = [max(1, width // 2), *[width] * num_halvings(size)]
         self.first = nn.Conv2d(channels, widths[0], kernel_size=5, padding=2)
         self.layers = nn.ModuleList(nn.Conv2d(a, b, kernel_size=3, padding=1) for a, b in pairwise(widths))
         self.read_out = nn.Linear(widths[-1] * 16, 1, bias=False)
         wake(self)
         with torch.no_grad():
             for layer in self.layers:
-                layer.weight *= (
-                    2**0.5
-                )  # pooling takes a factor 2 from white noise, and none from a plain area
+                # Pooling takes a factor 2 from white noise, and none from a plain area.
+                layer.weight *= 2**0.5
 
     def forward(self, x: Points) -> PerPoint:
         return inner_product(self.features(x), self.read_out.weight)

@@ -23,6 +23,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from evolvent.shapes import wide
+
 BUCKET = 2**23
 """Elements that travel at once: 32 MB of float32."""
 BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -124,7 +126,7 @@ class Ranks:
         """This rank's rows of bank[slots], where slot s is row s // num of the shard of rank s % num."""
         if self.num == 1:
             return shard[slots]
-        own = (slots % self.num == self.rank).view(-1, *[1] * (shard.dim() - 1))
+        own = wide(slots % self.num == self.rank, shard)
         found = torch.where(own, shard[(slots // self.num).clamp(max=len(shard) - 1)], 0)
         self.add([found])
         return self.rows(found)
@@ -235,12 +237,12 @@ class Sum(torch.autograd.Function):
 
 def share_statistics(learner: nn.Module, ranks: Ranks) -> None:
     """Let every batch norm of the learner see the whole batch while it trains."""
-    for norm in norms(learner):
+    for norm in batch_norms(learner):
         norm.forward = partial(normalise, norm, ranks)
 
 
-def norms(learner: nn.Module) -> list[nn.Module]:
-    return [m for m in learner.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+def batch_norms(net: nn.Module) -> list[nn.Module]:
+    return [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 def normalise(norm: nn.modules.batchnorm._BatchNorm, ranks: Ranks, x: Tensor) -> Tensor:

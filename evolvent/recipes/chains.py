@@ -21,11 +21,6 @@ def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
     return Langevin(step_size, num_steps, temperature=noise**2 / (2 * step_size))
 
 
-def lengthened(chain: Langevin, num_steps: int) -> Langevin:
-    """The chain of sampling: as many steps as a birth from noise needs, the last one a third as large."""
-    return replace(chain, num_steps=num_steps, final_step_size=chain.step_size / 3)
-
-
 def chains_from_noise(
     energy: Energy,
     chain: Langevin,
@@ -40,8 +35,9 @@ def chains_from_noise(
     """A bank of chains from the energy's reference: w-GCN under a JKO flow, GCN under None, by class or not.
 
     num_slots: of the bank; with classes, each has its share of them, and no fewer than a batch has points.
+    sampling_steps: as many as a birth from noise needs, the last one a third as large as in training.
     """
-    sampling = lengthened(chain, sampling_steps)
+    sampling = replace(chain, num_steps=sampling_steps, final_step_size=chain.step_size / 3)
     if num_slots < 1:
         raise ValueError(f"the bank needs at least 1 slot, not {num_slots}")
     if num_classes is not None:

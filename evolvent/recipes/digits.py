@@ -8,8 +8,6 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
-from torch import nn
-
 from evolvent.augmentation import Augment, augmentation
 from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
@@ -20,12 +18,12 @@ from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.ggcn import GGCN
 from evolvent.learners.multigrid import MultiGrid
 from evolvent.machine import Precision
-from evolvent.metrics.scores import judge_images
 from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
+from evolvent.recipes.residual import on_images
 from evolvent.reference import Uniform
 from evolvent.training.schedule import Adam, Experiment, Schedule
 
@@ -34,27 +32,9 @@ NUM_HELD_OUT = 1000
 NUM_CLASSES = 10
 
 
-def train_digits() -> Images:
-    return packaged_digits(SIZE).split(NUM_HELD_OUT)[0]
-
-
-def held_out_digits() -> Images:
-    return packaged_digits(SIZE).split(NUM_HELD_OUT)[1]
-
-
-def on_digits(learner: nn.Module, schedule: Schedule, *, labels: bool = False) -> Experiment:
-    """Trained on 4,000 digits, with their labels or without; the others are held out."""
-
-    def labelled() -> Images:
-        return train_digits().with_labels(NUM_CLASSES)
-
-    return Experiment(
-        learner,
-        labelled if labels else train_digits,
-        schedule,
-        held_out=held_out_digits,
-        judge=judge_images,
-    )
+def of_digits(split: str) -> Images:
+    """4,000 to learn from, the others to judge by."""
+    return packaged_digits(SIZE).split(NUM_HELD_OUT)[split == "test"]
 
 
 def energy_of(width: int, size: int = SIZE) -> Energy:
@@ -89,11 +69,12 @@ def mapped(
         labels: learn every digit's own energy and births; `evolvent sample RUN --label 3` draws threes.
         precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
     """
+    known = NUM_CLASSES if labels else None
     learner = adversarial_ggcn(
         energy_of(width),
         partial(PlainMapping, SIZE, width=width),
         num_hidden=num_hidden,
-        num_classes=NUM_CLASSES if labels else None,
+        num_classes=known,
         flow=paired_flow(tau),
         training=training,
         sampling={"hidden": Langevin(0.05, 50)} | training,
@@ -102,7 +83,7 @@ def mapped(
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr)}
     schedule = Schedule(num_steps, batch_size, adam, precision=precision)
-    return on_digits(learner, schedule, labels=labels)
+    return on_images(learner, of_digits, schedule, num_classes=known)
 
 
 @recipe(
@@ -162,7 +143,7 @@ def digits_cooperative(
         sampling={"image": image},
     )
     adam = {"energy": Adam(lr), "mapping": Adam(mapping_lr, betas=(0.5, 0.95))}
-    return on_digits(learner, Schedule(num_steps, batch_size, adam, precision=precision))
+    return on_images(learner, of_digits, Schedule(num_steps, batch_size, adam, precision=precision))
 
 
 def from_noise(
@@ -195,6 +176,7 @@ def from_noise(
         labels: learn every digit's own energy; `evolvent sample RUN --label 3` draws threes.
         precision: bfloat16 is faster on a GPU, a CPU with AMX and AMD's with AVX512-BF16; other CPUs run float32.
     """
+    known = NUM_CLASSES if labels else None
     learner = chains_from_noise(
         energy_of(width),
         noisy_descent(chain_step_size, chain_steps, noise),
@@ -203,10 +185,10 @@ def from_noise(
         rebirth=rebirth,
         batch_size=batch_size,
         sampling_steps=sampling_steps,
-        num_classes=NUM_CLASSES if labels else None,
+        num_classes=known,
     )
     schedule = Schedule(num_steps, batch_size, {"energy": Adam(lr)}, precision=precision)
-    return on_digits(learner, schedule, labels=labels)
+    return on_images(learner, of_digits, schedule, num_classes=known)
 
 
 @recipe(shows="GCN: persistent chains from noise, KL flow", minutes=4, score="kernel .12, real .000")
@@ -260,4 +242,4 @@ def digits_multigrid(
         dynamics=noisy_descent(chain_step_size, chain_steps, noise),
     )
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
-    return on_digits(learner, Schedule(num_steps, batch_size, adam, precision=precision))
+    return on_images(learner, of_digits, Schedule(num_steps, batch_size, adam, precision=precision))

@@ -1,4 +1,4 @@
-"""What the recipes of images share whose nets are residual: the energy, the clocks, and the parts of a set.
+"""What the recipes of images share: the parts of a set, and of those whose nets are residual the energy and the clocks.
 
 Training runs in bfloat16, on a CPU only where that is faster. `captured` records the forward and backward passes as
 one CUDA graph (a set that streams from its file cannot be drawn inside one: give --captured false there).

@@ -26,14 +26,16 @@ TOYS = {"ring": Ring, "grid": Grid, "moons": Moons, "checkerboard": Checkerboard
 class PlaneScore(nn.Module):
     """A score over the plane: waves of random direction and frequency, then two linear layers with SiLU.
 
-    The waves (random Fourier features; Tancik et al. 2020) let a small net resolve narrow modes; they are given,
-    not learned. `frequency` is their deviation in radians a unit.
+    The waves (random Fourier features; Tancik et al. 2020), of deviation 1 in radians a unit, let a small net resolve
+    narrow modes; they are given, not learned.
     """
 
-    def __init__(self, *, num_waves: int = 64, frequency: float = 1.0, width: int = 128) -> None:
+    NUM_WAVES = 64
+
+    def __init__(self, *, width: int = 128) -> None:
         super().__init__()
-        self.register_buffer("waves", frequency * torch.randn(2, num_waves))
-        self.layers = nn.Sequential(nn.Linear(2 * num_waves, width), nn.SiLU(), nn.Linear(width, 1))
+        self.register_buffer("waves", torch.randn(2, self.NUM_WAVES))
+        self.layers = nn.Sequential(nn.Linear(2 * self.NUM_WAVES, width), nn.SiLU(), nn.Linear(width, 1))
 
     def forward(self, x: Points) -> PerPoint:
         phase = x @ self.waves

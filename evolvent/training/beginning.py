@@ -10,7 +10,12 @@ def checkpoint_to_begin_with(run: Run) -> tuple[dict[str, Any] | None, list[str]
     """As `Run.load_checkpoint`. ValueError when a run that made steps has lost its checkpoints."""
     state, warnings = run.load_checkpoint()
     if state is None:
-        _refuse_to_start_over(run)
+        logged = (line["step"] for line in read_log(run.path / "log.jsonl"))
+        if made := max([run.record.get("step", 0), *logged]):
+            raise ValueError(
+                f"{run.path} was at step {made} and has no checkpoint any more: restore its folder checkpoints from a"
+                " copy, or start anew in another folder with --out"
+            )
     return state, warnings
 
 
@@ -24,13 +29,3 @@ def check_state(state: dict[str, Any], *, seed: int) -> None:
         raise ValueError(f"its seed is {trainer['seed']}, and the run's is {seed}")
     if not all(isinstance(sentence, str) for sentence in told):
         raise ValueError("its rollbacks are impossible")
-
-
-def _refuse_to_start_over(run: Run) -> None:
-    """ValueError when a run that made steps has lost its checkpoints."""
-    made = max([run.record.get("step", 0), *(line["step"] for line in read_log(run.path / "log.jsonl"))])
-    if made:
-        raise ValueError(
-            f"{run.path} was at step {made} and has no checkpoint any more: restore its folder checkpoints from a"
-            " copy, or start anew in another folder with --out"
-        )

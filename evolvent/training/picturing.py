@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from evolvent import pictures
-from evolvent.sampling import classes_of, draw, num_at_once
+from evolvent.sampling import classes_of, draw, num_at_once, one_energy
 from evolvent.shapes import Points, shows
 from evolvent.training.trainer import Trainer
 
@@ -33,7 +33,6 @@ def save_picture(
     if shows(points.shape[1:]):
         pictures.save(points[:MAX_TILES], path, num_classes=num_classes)
     elif points.shape[1:] == (2,):
-        energy = None if classes_of(learner) else getattr(learner, "energy", None)
         # The draw disturbs nothing: the trainer reseeds the generator before every step.
         data = trainer.data.draw(len(points))[:, :2]  # without labels
-        pictures.save(points, path, energy=energy, data=data)
+        pictures.save(points, path, energy=one_energy(learner), data=data)

@@ -18,7 +18,7 @@ from torch import nn
 
 from evolvent.learners.update import Update, require_separate
 from evolvent.machine import autocast
-from evolvent.processes.ranks import ALONE, Ranks, norms, share_statistics
+from evolvent.processes.ranks import ALONE, Ranks, batch_norms, share_statistics
 from evolvent.training.adam import FusedAdam
 from evolvent.training.captured import Captured, check_drawn_there, refuse_replaced
 from evolvent.training.checks import check_apart, check_losses, require
@@ -67,19 +67,9 @@ class Trainer:
         self.data = data.to(self.device)
         if ranks.num > 1:
             self._join()
-        # What is not averaged is shared: a bank of particles exists once.
-        shared = {id(buffer): buffer for buffer in self.learner.buffers()}
-        for average in weights(self.learner):
-            shared.pop(id(average), None)
-        paths = [
-            name.rpartition(".") for name, buffer in self.learner.named_buffers() if id(buffer) in shared
-        ]
-        self.averaged = copy.deepcopy(self.learner, shared).eval().requires_grad_(False)
-        both = self.learner, self.averaged
-        self._shared = [(*(side.get_submodule(path) for side in both), name) for path, _, name in paths]
+        self._begin_average()
         if ranks.num > 1:
             share_statistics(self.learner, ranks)
-        self._weights, self._averages = weights(self.learner), weights(self.averaged)
         self._differentiate = self._draw_and_differentiate
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -138,7 +128,7 @@ class Trainer:
             for buffer in getattr(module, "shards", ()):
                 self.shards[prefix + buffer] = len(getattr(module, buffer))
         exchanging = any(getattr(module, "exchanges", False) for module in self.learner.modules())
-        waits = exchanging or self.shards or norms(self.learner)
+        waits = exchanging or self.shards or batch_norms(self.learner)
         if self.captured and waits:
             raise ValueError(
                 "a CUDA graph cannot wait for other processes, and this learner exchanges particles, statistics"
@@ -163,6 +153,20 @@ class Trainer:
             whole[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
         losses = {name: whole.pop(name) for name in update.losses}
         return update._replace(losses=losses, stats=whole)
+
+    def _begin_average(self) -> None:
+        """Copy what is averaged, and share the rest: a bank of particles exists once."""
+        shared = {id(buffer): buffer for buffer in self.learner.buffers()}
+        for average in weights(self.learner):
+            shared.pop(id(average), None)
+        # Told before the copy, which notes in `shared` all that it copies.
+        paths = [
+            name.rpartition(".") for name, buffer in self.learner.named_buffers() if id(buffer) in shared
+        ]
+        self.averaged = copy.deepcopy(self.learner, shared).eval().requires_grad_(False)
+        both = self.learner, self.averaged
+        self._weights, self._averages = map(weights, both)
+        self._shared = [(*(side.get_submodule(path) for side in both), name) for path, _, name in paths]
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -62,7 +62,7 @@ def test_lost_modes_cost_coverage_and_not_density():
 def test_order_pieces_and_a_common_shift_do_not_matter(monkeypatch):
     samples, real = normal(33, shift=0.5, seed=1), normal(29)
     whole = fidelity(samples, real)
-    monkeypatch.setattr("evolvent.metrics.fidelity.ENTRIES", 100)
+    monkeypatch.setattr("evolvent.metrics.distances.ENTRIES", 100)
     samples, real = samples.flip(0) + 1000, real.roll(5, 0) + 1000
     assert fidelity(samples, real) == pytest.approx(whole, rel=1e-9)
 
