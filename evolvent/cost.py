@@ -17,8 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from evolvent.dynamics import Dynamics
-from evolvent.energy import Energy
+from evolvent.energy import scores_of
 from evolvent.sampling import draw_chunk
+
+PROBED = 2
+"""Points that are drawn to count what one takes."""
 
 
 class Drawing(NamedTuple):
@@ -28,10 +31,6 @@ class Drawing(NamedTuple):
     """At a point each, between birth and sample."""
     seconds: float
     """By the clock, of all processes together."""
-
-
-PROBED = 2
-"""Points that are drawn to count what one takes."""
 
 
 class Tally:
@@ -54,11 +53,6 @@ class Tally:
 
     def _add(self, slope: Tensor) -> None:
         self.num += len(slope) * (2 if torch.is_grad_enabled() else 1)
-
-
-def scores_of(learner: nn.Module) -> list[nn.Module]:
-    """The net of every energy that a learner has."""
-    return [part.net for part in learner.modules() if isinstance(part, Energy)]
 
 
 def gradients_a_sample(

@@ -122,6 +122,11 @@ class Pullback(nn.Module):
         return self.beta * self.net(self.mapping(hidden))
 
 
+def scores_of(learner: nn.Module) -> list[nn.Module]:
+    """The net of every energy that a learner has."""
+    return [part.net for part in learner.modules() if isinstance(part, Energy)]
+
+
 def _knows_rows(module: nn.Module) -> bool:
     """Whether it must see all points of a batch or none: batch norm in training, and `observed.Observed`."""
     is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)

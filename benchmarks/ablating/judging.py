@@ -14,9 +14,10 @@ from ablating.cells import CELLS, SCALES, experiment_of
 from ablating.training import Cell, is_over, trained
 from evolvent import pictures
 from evolvent.cli.remembering import Remembered
-from evolvent.cost import Tally, scores_of
+from evolvent.cost import Tally
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
+from evolvent.energy import scores_of
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.features import extract
 from evolvent.metrics.memory import nearest

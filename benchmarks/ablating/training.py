@@ -17,7 +17,8 @@ from machine import Memory
 from torch import nn
 
 from ablating.cells import CHANNELS, SCALES, experiment_of
-from evolvent.cost import Tally, parameters, scores_of
+from evolvent.cost import Tally, parameters
+from evolvent.energy import scores_of
 from evolvent.shapes import carry
 from evolvent.storage.files import open_whole, write_whole
 from evolvent.training.trainer import Trainer

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from torch import nn
 
 from evolvent.dynamics import Evolution
-from evolvent.energy import Energy, squared_norm
+from evolvent.energy import Energy, scores_of, squared_norm
 from evolvent.flows import Cost
 from evolvent.shapes import PerPoint, Points, Scalar
 
@@ -60,8 +60,7 @@ def vital_signs(
 
 def require_separate(learner: nn.Module) -> None:
     """ValueError where a score of the learner's gives no point an energy of its own."""
-    nets = [part.net for part in learner.modules() if isinstance(part, Energy)]
-    for name, layer in (named for net in nets for named in net.named_modules()):
+    for name, layer in (named for score in scores_of(learner) for named in score.named_modules()):
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
                 f"the score's layer {name or 'itself'} is a batch norm, under which a point's energy depends on the"
