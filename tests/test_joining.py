@@ -205,4 +205,4 @@ def test_the_command_line_under_torchrun(tmp_path, monkeypatch):
     lines = read_lines(tmp_path / "runs/toy-ring-1/scores.jsonl")
     assert len(lines) % 2 == 0
     for mine, other in zip(lines[: len(lines) // 2], lines[len(lines) // 2 :], strict=True):
-        assert mine | {"time": ""} == other | {"time": ""}
+        assert mine | {"time": "", "cost": {}} == other | {"time": "", "cost": {}}

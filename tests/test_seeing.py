@@ -162,7 +162,7 @@ def test_scores_under_torchrun_are_those_of_one_process(place, tmp_path):
     lines = read_lines(place / "images" / "scores.jsonl")
     assert len(lines) == 4
     for mine, other in zip(lines[:2], lines[2:], strict=True):
-        assert mine | {"time": ""} == other | {"time": ""}
+        assert mine | {"time": "", "cost": {}} == other | {"time": "", "cost": {}}
 
 
 @pytest.mark.parametrize(

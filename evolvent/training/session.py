@@ -23,6 +23,7 @@ from evolvent.cost import parameters, peak_memory
 from evolvent.learners.update import Update
 from evolvent.processes.ranks import RankLost
 from evolvent.processes.stopping import Stopped, caught_signals
+from evolvent.shapes import shows
 from evolvent.storage.reading import read_log
 from evolvent.storage.runs import Run, step_of
 from evolvent.training.beginning import check_state, checkpoint_to_begin_with
@@ -316,6 +317,8 @@ class Session:
     def tell_odd_range(self) -> None:
         """Of the data of the first step, which are drawn once more for it."""
         trainer = self.trainer
+        if not shows(trainer.data.event_shape):
+            return
         reseed(trainer.seed, 0)
         drawn = trainer.data.draw(trainer.schedule.batch_size)
         if sentence := odd_range(drawn, trainer.data.event_shape):
