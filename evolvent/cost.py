@@ -32,6 +32,13 @@ class Drawing(NamedTuple):
     seconds: float
     """By the clock, of all processes together."""
 
+    def told(self) -> dict[str, str]:
+        """The columns of a table."""
+        return {
+            "gradients a sample": f"{self.gradients:.4g}",
+            "s per 1,000 samples": f"{1000 * self.seconds:.3g}",
+        }
+
 
 class Tally:
     """Counts gradients through scores while it is open: one a point and pass, one more where it is differentiated."""

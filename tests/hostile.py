@@ -5,10 +5,13 @@ tests/test_hostile_count.py counts them.
 """
 
 import os
+import shlex
 import signal
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from evolvent.cli.main import main
 
@@ -116,6 +119,17 @@ def refused(words: list[str], says: str, capsys, *, watched: Path, code: int = 2
     after = contents(watched)
     assert after.keys() == before.keys() and after == before
     return told
+
+
+def refused_line(
+    line: str, tables: tuple[dict, ...], words: dict, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """A line of the tables is refused as they say, without a GPU; `words` are what its braces stand for."""
+    says = next(table[line] for table in tables if line in table)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    refused(shlex.split(line.format(**words)), says, capsys, watched=words["place"])
+    assert not list(tmp_path.iterdir())
 
 
 @contextmanager

@@ -42,13 +42,13 @@ class Bright(nn.Module):
     ],
 )
 def test_images_out_of_range_are_told_of_with_the_way_out(data, told):
-    found = odd_range(data, SHAPE)
+    found = odd_range(lambda: data, SHAPE)
     assert found is None if told is None else told in found and "x / 127.5" in found
 
 
 def test_labels_are_no_pixels_and_points_have_no_range():
-    assert odd_range(carry(2 * FROM_0_TO_1 - 1, torch.arange(8)), SHAPE) is None
-    assert odd_range(100 * torch.randn(8, 2), (2,)) is None
+    assert odd_range(lambda: carry(2 * FROM_0_TO_1 - 1, torch.arange(8)), SHAPE) is None
+    assert odd_range(lambda: 100 * torch.randn(8, 2), (2,)) is None
 
 
 def test_a_run_says_so_once_and_keeps_it_in_its_log(tmp_path):

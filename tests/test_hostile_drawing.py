@@ -2,11 +2,8 @@
 
 # ruff: noqa: E501 (one case a line)
 
-import shlex
-
 import pytest
-import torch
-from hostile import make_run, refused
+from hostile import make_run, refused_line
 
 COMPLETE = {
     "complete": "the source is missing (`evolvent complete --help` says what it is)",
@@ -60,8 +57,4 @@ def words(tmp_path_factory):
 
 @pytest.mark.parametrize("line", [line for table in TABLES for line in table])
 def test_a_line_that_is_wrong(line, words, tmp_path, monkeypatch, capsys):
-    says = next(table[line] for table in TABLES if line in table)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.chdir(tmp_path)
-    refused(shlex.split(line.format(**words)), says, capsys, watched=words["place"])
-    assert not list(tmp_path.iterdir())
+    refused_line(line, TABLES, words, tmp_path, monkeypatch, capsys)

@@ -117,7 +117,7 @@ def evaluate(
         _print(scores, case, source, sampling)
         if kept:
             part = f"{against}, train" if split == "train" else against
-            _keep(scores, Path(source), case.saved, sampling, case.cost, against=part)
+            _keep(scores, Path(source), case, sampling, against=part)
         if out is not None:
             pictures.save_image(_neighbours(case, sight), out)
             print(f"samples, each with its {NUM_NEAREST} nearest training images: {out}")
@@ -165,8 +165,8 @@ def _of_run(
     begun = time.monotonic()
     samples = drawn(saved, num, sampling, here())
     seconds = (time.monotonic() - begun) / num
-    learner = sampling.weighed(saved.learner)
-    gradients = gradients_a_sample(learner, sampling.stages(learner.stages), device=saved.device)
+    stages = sampling.stages(saved.learner.stages)
+    gradients = gradients_a_sample(saved.learner, stages, device=saved.device)
     return Case(samples, saved, given, Drawing(gradients, seconds))
 
 
@@ -239,15 +239,14 @@ def _check_kept(run: Path) -> None:
         )
 
 
-def _keep(
-    scores: list[Score], run: Path, saved: Saved, sampling: Sampling, cost: Drawing, *, against: str | None
-) -> None:
+def _keep(scores: list[Score], run: Path, case: Case, sampling: Sampling, *, against: str | None) -> None:
     """One line a score in the run's scores.jsonl."""
+    saved = case.saved
     stages = {name: asdict(stage) for name, stage in sampling.stages(saved.learner.stages).items()}
     beta = getattr(sampling.weighed(saved.learner), "beta", None)
     asked = replace(sampling, seed=Sampling.seed, batch_size=Sampling.batch_size).asked()
     drawn = {"seed": sampling.seed, "stages": stages, "beta": beta, "asked": asked or None}
-    drawn |= {"precision": sampling.computed_in(saved), "cost": cost._asdict()}
+    drawn |= {"precision": sampling.computed_in(saved), "cost": case.cost._asdict()}
     facts = {"step": saved.step, **drawn, "against": against, "time": now()}
     for score in scores:
         append_line(run / "scores.jsonl", facts | score.as_dict())
@@ -276,7 +275,7 @@ def _told_cost(case: Case) -> str:
     counts = parameters(case.saved.learner)
     whole = f"{sum(counts.values()):,} parameters"
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    taken = f"{case.cost.gradients:.4g} gradients a sample, {1000 * case.cost.seconds:.3g} s per 1,000"
+    taken = ", ".join(f"{value} {name}" for name, value in case.cost.told().items())
     return f"cost: {taken}; {whole}" + (f" ({parts})" if len(counts) > 1 else "")
 
 

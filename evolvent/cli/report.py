@@ -13,6 +13,7 @@ from rich.console import Console
 
 from evolvent import pictures
 from evolvent.cli.terminal import WHOLE, open_console, table
+from evolvent.cost import Drawing
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import short_name
 from evolvent.storage.files import check_place
@@ -120,9 +121,7 @@ def _costs(past: Past) -> dict[str, str]:
         costs["peak memory, MiB"] = f"{most / 2**20:,.0f}"
     drawn = [score for score in past.scores.values() if not score.get("asked") and "cost" in score]
     if drawn:
-        cost = drawn[-1]["cost"]
-        costs["gradients a sample"] = f"{cost['gradients']:.4g}"
-        costs["s per 1,000 samples"] = f"{1000 * cost['seconds']:.3g}"
+        costs |= Drawing(**drawn[-1]["cost"]).told()
     return costs
 
 

@@ -1,6 +1,6 @@
 """What a learner, its data and a schedule must have for each other, held together before the first step, or at it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import permutations
 
 from torch import Tensor, nn
@@ -38,14 +38,14 @@ def check_losses(losses: Iterable[str], trained: Iterable[str]) -> None:
         )
 
 
-def odd_range(data: Tensor, event_shape: Sequence[int]) -> str | None:
+def odd_range(draw: Callable[[], Tensor], event_shape: Sequence[int]) -> str | None:
     """What to say of images that do not look like [−1, 1], as references, mappings and pictures have them.
 
-    data: a batch, with a channel more than `event_shape` where it carries labels.
+    draw: called for images alone; a batch, with a channel more than `event_shape` where it carries labels.
     """
     if not shows(event_shape):
         return None
-    low, high = (float(end) for end in data[:, : event_shape[0]].aminmax())
+    low, high = (float(end) for end in draw()[:, : event_shape[0]].aminmax())
     if low != low or (low >= -1.5 and high <= 1.5 and not (low >= 0 and high > 0.5)):
         return None  # what is not a number is told of at the first look
     return f"the first images reach from {low:.3g} to {high:.3g}, where [−1, 1] is expected: bytes are x / 127.5 − 1"

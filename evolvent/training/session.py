@@ -23,7 +23,6 @@ from evolvent.cost import parameters, peak_memory
 from evolvent.learners.update import Update
 from evolvent.processes.ranks import RankLost
 from evolvent.processes.stopping import Stopped, caught_signals
-from evolvent.shapes import shows
 from evolvent.storage.reading import read_log
 from evolvent.storage.runs import Run, step_of
 from evolvent.training.beginning import check_state, checkpoint_to_begin_with
@@ -317,11 +316,7 @@ class Session:
     def tell_odd_range(self) -> None:
         """Of the data of the first step, which are drawn once more for it."""
         trainer = self.trainer
-        if not shows(trainer.data.event_shape):
-            return
-        reseed(trainer.seed, 0)
-        drawn = trainer.data.draw(trainer.schedule.batch_size)
-        if sentence := odd_range(drawn, trainer.data.event_shape):
+        if sentence := odd_range(lambda: _drawn_at(trainer, 0), trainer.data.event_shape):
             self.warn(sentence)
 
     def tell_last_rollback(self) -> None:
@@ -336,10 +331,15 @@ class Session:
 def _step_of_bad_data(trainer: Trainer, since: int) -> int | None:
     """The first step after `since` whose data were not finite; drawn again, as they are a function of (seed, step)."""
     for step in range(since, trainer.step):
-        reseed(trainer.seed, step)
-        if not trainer.data.draw(trainer.schedule.batch_size).isfinite().all():
+        if not _drawn_at(trainer, step).isfinite().all():
             return step + 1
     return None
+
+
+def _drawn_at(trainer: Trainer, step: int) -> torch.Tensor:
+    """The data of a step, drawn again."""
+    reseed(trainer.seed, step)
+    return trainer.data.draw(trainer.schedule.batch_size)
 
 
 def _short(line: dict[str, float]) -> str:
