@@ -1,5 +1,7 @@
 """What a model costs is counted, and is what its dynamics say it should be."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
@@ -12,7 +14,7 @@ from evolvent.flows import JKO
 from evolvent.learners.amortized import Adversarial
 from evolvent.learners.ggcn import GGCN
 from evolvent.reference import Gaussian
-from evolvent.storage.reading import read_lines, read_record
+from evolvent.storage.reading import read_lines, read_record, read_scores
 
 
 @pytest.fixture
@@ -70,3 +72,53 @@ def test_training_evaluation_report_and_card_tell_what_the_model_cost(tmp_path, 
     assert all(name in told for name in ("parameters", "peak memory, MiB", "s per 1,000 samples"))
     assert main(["export", "run", "--out", "card"]) == 0
     assert f"at most {record['peak_memory'] / 2**20:,.0f} MiB" in (tmp_path / "card/README.md").read_text()
+
+
+def test_a_cost_that_is_none_is_told_of_by_its_line(tmp_path):
+    line = {"step": 1, "measure": "frechet", "protocol": "pixels", "num_samples": 9, "num_reference": 8}
+    line |= {"value": 1.0, "floor": 0.5, "lower_is_better": True, "against": None, "asked": None}
+    for cost in (None, {"gradients": 2.0, "seconds": 0.1}):
+        (tmp_path / "scores.jsonl").write_text(json.dumps(line | {"cost": cost}) + "\n")
+        assert read_scores(tmp_path / "scores.jsonl") == [line | {"cost": cost}]
+    for odd in ("dear", [2.0], {"gradients": 2.0}, {"gradients": "two", "seconds": 0.1}):
+        (tmp_path / "scores.jsonl").write_text(json.dumps(line | {"cost": odd}) + "\n")
+        with pytest.raises(ValueError, match="line 1 is no score, by its cost"):
+            read_scores(tmp_path / "scores.jsonl")
+
+
+WITHOUT_ENERGY = """
+from torch import nn
+
+import evolvent as ev
+from evolvent.data.toys import Ring
+from evolvent.learners.update import Update
+from evolvent.metrics.scores import judge_points
+
+
+class Drawn(nn.Module):
+    stages = {}
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(2, 1)
+
+    def forward(self, data):
+        return Update({"net": self.net(data).square().mean()}, data, {})
+
+    def sample(self, num, noise, stages=None):
+        return noise.normal(num, 2)
+
+
+def drawn() -> ev.Experiment:
+    return ev.Experiment(Drawn(), Ring, ev.Schedule(2, 8, {"net": ev.Adam(1e-3)}), Ring, judge_points)
+"""
+
+
+def test_of_a_learner_without_an_energy_no_gradients_are_claimed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(WITHOUT_ENERGY)
+    assert main(["train", "mine.py:drawn", "--out", "run"]) == 0
+    assert main(["evaluate", "run", "--num", "40", "--measures", "energy-distance"]) == 0
+    assert "cost:" not in capsys.readouterr().out
+    assert main(["report", "run"]) == 0
+    assert "gradients a sample" not in capsys.readouterr().out

@@ -25,6 +25,7 @@ from evolvent.cli.remembering import Remembered, cache_folder
 from evolvent.cli.seeing import Together
 from evolvent.cli.terminal import open_console, table
 from evolvent.cost import Drawing, gradients_a_sample, parameters
+from evolvent.energy import scores_of
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.gauges import (
     IMAGE_MEASURES,
@@ -57,7 +58,7 @@ class Case(NamedTuple):
     saved: Saved | None
     given: Given
     cost: Drawing | None = None
-    """Of samples that were drawn for it."""
+    """Of samples that were drawn for it by a learner with an energy."""
 
 
 class Sight(NamedTuple):
@@ -165,6 +166,8 @@ def _of_run(
     begun = time.monotonic()
     samples = drawn(saved, num, sampling, here())
     seconds = (time.monotonic() - begun) / num
+    if not scores_of(saved.learner):  # nothing whose gradients could be counted
+        return Case(samples, saved, given)
     stages = sampling.stages(saved.learner.stages)
     gradients = gradients_a_sample(saved.learner, stages, device=saved.device)
     return Case(samples, saved, given, Drawing(gradients, seconds))
@@ -246,7 +249,7 @@ def _keep(scores: list[Score], run: Path, case: Case, sampling: Sampling, *, aga
     beta = getattr(sampling.weighed(saved.learner), "beta", None)
     asked = replace(sampling, seed=Sampling.seed, batch_size=Sampling.batch_size).asked()
     drawn = {"seed": sampling.seed, "stages": stages, "beta": beta, "asked": asked or None}
-    drawn |= {"precision": sampling.computed_in(saved), "cost": case.cost._asdict()}
+    drawn |= {"precision": sampling.computed_in(saved), "cost": case.cost and case.cost._asdict()}
     facts = {"step": saved.step, **drawn, "against": against, "time": now()}
     for score in scores:
         append_line(run / "scores.jsonl", facts | score.as_dict())

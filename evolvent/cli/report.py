@@ -119,9 +119,9 @@ def _costs(past: Past) -> dict[str, str]:
         costs["parameters"] = f"{sum(counts.values()):,}"
     if most := record.get("peak_memory"):
         costs["peak memory, MiB"] = f"{most / 2**20:,.0f}"
-    drawn = [score for score in past.scores.values() if not score.get("asked") and "cost" in score]
+    drawn = [score for score in past.scores.values() if not score.get("asked") and score.get("cost")]
     if drawn:
-        costs |= Drawing(**drawn[-1]["cost"]).told()
+        costs |= Drawing(drawn[-1]["cost"]["gradients"], drawn[-1]["cost"]["seconds"]).told()
     return costs
 
 

@@ -13,6 +13,7 @@ from evolvent.storage.sealed import unpack_state, unpack_weights
 RECORD = {"recipe": str, "arguments": dict, "seed": int, "device": str, "status": str}
 """What run.json must hold for the run to be taken up again."""
 MAYBE = {"step": int, "sessions_begun_at_step": list, "sources": dict, "machine": dict, "seconds": float}
+MAYBE |= {"parameters": dict, "peak_memory": int}
 """And what it may."""
 ORIGIN = {"source": str, "recipe": str, "step": int}
 """And what its init_from must, where there is one."""
@@ -20,6 +21,8 @@ SCORE = {"step": int, "measure": str, "protocol": str, "num_samples": int, "num_
 SCORE |= {"value": int | float, "floor": int | float | None, "lower_is_better": bool, "against": str | None}
 SCORE |= {"asked": str | None, "num_real": int | None}
 """What a line of scores.jsonl must hold."""
+COST = {"gradients": float, "seconds": float}
+"""And its cost, where there is one."""
 ALIKE = ("measure", "num_samples", "num_reference", "protocol", "against", "asked")
 """What two scores must share to be compared; asked is what was, of the sampling, in place of the recipe's own."""
 MODEL = "model.safetensors"
@@ -36,7 +39,7 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(file.read_text())
         wrong = [name for name, kind in RECORD.items() if type(record[name]) is not kind]
         wrong += [name for name, kind in MAYBE.items() if type(record.get(name, kind())) is not kind]
-        wrong += ["init_from"] if _is_odd(record.get("init_from")) else []
+        wrong += ["init_from"] if _is_odd(record.get("init_from"), ORIGIN) else []
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{file} cannot be read ({error}): restore it, or start a new run") from error
     if wrong:
@@ -44,10 +47,11 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _is_odd(origin: Any) -> bool:
-    if origin is None:
+def _is_odd(part: Any, kinds: dict[str, type]) -> bool:
+    """Whether a part that may be missing is there and lacks what it must hold."""
+    if part is None:
         return False
-    return not isinstance(origin, dict) or any(type(origin.get(n)) is not kind for n, kind in ORIGIN.items())
+    return not isinstance(part, dict) or any(type(part.get(n)) is not kind for n, kind in kinds.items())
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -119,6 +123,7 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
     lines = read_lines(path)
     for number, line in enumerate(lines, start=1):
         odd = [name for name, kind in SCORE.items() if not isinstance(line.get(name), kind)]
+        odd += ["cost"] if _is_odd(line.get("cost"), COST) else []
         if odd:
             raise ValueError(f"{path}, line {number} is no score, by its {odd[0]}: remove that line")
     return lines
