@@ -14,6 +14,7 @@ from torch import nn
 
 import evolvent
 from evolvent.cli.main import main
+from evolvent.data import digits
 from evolvent.energy import gradient
 from evolvent.nets.score import PlainScore
 
@@ -189,6 +190,20 @@ def test_the_python_that_measures_chains_runs(monkeypatch, capsys):
 
 
 @pytest.mark.skipif(not README.is_file(), reason="there is no README here")
+def test_the_python_that_tells_nats_runs():
+    """On a few shipped digits: nearer at β = 1 than births are."""
+    (code,) = (code for code in blocks(METRICS.read_text(), "python") if "anneal(" in code)
+    few = digits(32)
+    given = {"ev": evolvent, "model": evolvent.from_pretrained("digits")}
+    given |= {"pixels": few.pixels[:200], "labels": few.labels[:200]}
+    exec(
+        compile(code.replace("5.0)", "1.5)").replace("nearer(rungs", "found = nearer(rungs"), "page", "exec"),
+        given,
+    )
+    (at_own,) = (one for one in given["found"] if one.beta == 1)
+    assert 0.1 < at_own.nats < 0.6 and 0 < at_own.error < 0.1
+
+
 def test_the_python_in_the_readme_runs(place, monkeypatch):
     for code in blocks(README.read_text(), "python"):
         run_python(code, place, monkeypatch)

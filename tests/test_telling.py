@@ -126,3 +126,23 @@ def test_the_picture_begins_with_the_lowest_energy_and_ends_with_the_highest(pla
     side = 32 * scale
     assert (shown[2 : 2 + side : scale, 2 : 2 + side : scale] == images[order[0]]).all()
     assert (shown[-2 - side : -2 : scale, -2 - side : -2 : scale] == images[order[-1]]).all()
+
+
+def test_it_climbs_from_births_to_the_model_and_says_where_it_is_nearest(place, capsys):
+    told(place, "--data", "{p}/digits.npz", "--label", "3", "--anneal", "60")
+    printed = capsys.readouterr().out
+    assert "from births, β = 0, to exp(β f): nats, 60 particles" in printed
+    betas = [float(beta) for beta in re.findall(r"^│ (\d\.\d{3}) ", printed, re.MULTILINE)]
+    assert betas[0] == 0 and 1 in betas and sorted(set(betas)) == betas
+    found = re.search(
+        r"nearest to (.+) at β = (\S+): (\S+) ± \S+ nats an image nearer than births; at β = 1,", printed
+    )
+    assert found[1].endswith("digits.npz, test") and any(abs(float(found[2]) - beta) < 0.01 for beta in betas)
+
+
+def test_it_says_where_there_are_too_few_particles_to_say_anything(place, capsys):
+    told(place, "--data", "{p}/digits.npz", "--anneal", "20", "--num", "5")
+    assert (
+        "short of the β = 1 of the model's chains, the weights are worth fewer than 2"
+        in capsys.readouterr().out
+    )

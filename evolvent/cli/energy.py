@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from evolvent import pictures
+from evolvent.cli.annealing import check_way, tell_nearness
 from evolvent.cli.drawing import Device, check_at_once, is_class, opened
 from evolvent.cli.given import images_of
 from evolvent.cli.terminal import counted, open_console, table
@@ -49,6 +50,7 @@ def energy(
     against_split: str | None = None,
     num: int | None = None,
     label: str | None = None,
+    anneal: int | None = None,
     out: str = "energies.npz",
     picture: str | None = None,
     overwrite: bool = False,
@@ -65,6 +67,7 @@ def energy(
         against_split: the part of these (default: likewise).
         num: at most so many of each, picked at random (default: all).
         label: of a model with labels: a class, own (each image's), or free (of none; the default with --against).
+        anneal: so many particles on the way from births to the model: log Z, and by how many nats it is the nearer.
         out: a .npz or .csv of index, energy, potential, and label and against where there are any.
         picture: a .png, a row of the images of lowest energy and one of the highest, of each set.
         overwrite: replace files that exist.
@@ -85,12 +88,18 @@ def energy(
     elif against_split is not None:
         raise ValueError("--against-split is the part of the data that --against names: give both or none")
     label, law = _law(saved, [images for _, images in given], label)
+    if anneal is not None:
+        classes = _classes_of_way(saved, label)
+        check_way(saved, anneal, classes)
     sides = [_side(saved, *one, num=num, label=label, at_once=at_once) for one in given]
     parting = _parting(*sides) if len(sides) > 1 else ""
     _write(sides, Path(out))
     _print(f"energies under {short_name(saved.recipe)} at step {saved.step}{law}", sides)
     if parting:
         print(parting)
+    if anneal is not None:
+        scores = {side.name: (-side.found.potential, side.labels if label == OWN else None) for side in sides}
+        tell_nearness(saved, scores, anneal, classes=classes, at_once=at_once)
     if picture is not None:
         pictures.save_image(_extremes(sides), picture)
         print(f"of each set a row of the lowest energies and one of the highest: {picture}")
@@ -126,6 +135,13 @@ def _law(saved: Saved, given: list[Images], label: str | None) -> tuple[str | No
         label = OWN if labelled and len(given) == 1 else FREE
     laws = {OWN: "each image's own class", FREE: f"no class, −log Σ exp(−U) over {len(known)}"}
     return label, f", of {laws.get(label, f'class {label}')}"
+
+
+def _classes_of_way(saved: Saved, label: str | None) -> list[int] | None:
+    """Those that particles are of on the way from births to the model, None where it knows none."""
+    if label == FREE:
+        raise ValueError("--anneal climbs class by class: give --label own, or a class such as 3")
+    return None if label is None else classes_of(saved.learner) if label == OWN else [int(label)]
 
 
 def _side(
