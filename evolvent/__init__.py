@@ -22,6 +22,7 @@ from evolvent.data.images import Images
 from evolvent.dynamics import MALA, Independent, Langevin, Underdamped
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, Annealed, linear, logistic
+from evolvent.interpolation import interpolate
 from evolvent.learners.amortized import Adversarial, Cooperative
 from evolvent.learners.conditional import ConditionalGCN, ConditionalGGCN
 from evolvent.learners.gcn import GCN
@@ -47,5 +48,5 @@ __all__ = [
     "ConditionalGCN", "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Grey",
     "Guard", "ImageNoise", "Images", "Independent", "Langevin", "Masked", "MultiGrid", "Noise", "Persistent",
     "PersistentByClass", "Saved", "Schedule", "Trainer", "Underdamped", "Uniform", "complete", "draw", "energies",
-    "from_pretrained", "linear", "logistic",
+    "from_pretrained", "interpolate", "linear", "logistic",
 ]  # fmt: skip

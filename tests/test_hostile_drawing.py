@@ -45,7 +45,23 @@ EVOLVE = {
     "evolve {points} --out x.gif --frames 3 --step-size 1e30": "samples are not finite: try a smaller step size",
 }
 
-TABLES = (COMPLETE, EVOLVE)
+INTERPOLATE = {
+    "interpolate": "the source is missing (`evolvent interpolate --help` says what it is)",
+    "interpolate nowhere": "nowhere holds no weights: there is no such file",
+    "interpolate digits --num 0": "paths have two ends: 1 path of 2 births is the least, not 0 of 12",
+    "interpolate digits --frames 1": "paths have two ends: 1 path of 2 births is the least, not 10 of 1",
+    "interpolate digits --frames -3": "paths have two ends: 1 path of 2 births is the least, not 10 of -3",
+    "interpolate digits --num 100000000000": "this machine: draw fewer pairs, or fewer frames of them",
+    "interpolate digits --batch-size 4": "the births of a path are drawn together: leave --batch-size out",
+    "interpolate digits --dynamics image": '"image" is not among the stages that this recipe samples with (hidden)',
+    "interpolate digits --dynamics image --num-steps 2 --step-size 1 --temperature 0": 'no dynamics "image" here',
+    "interpolate digits --label 10": "there is no class 10: this model knows 0 to 9",
+    "interpolate digits --out x.npz": "a path between samples is drawn as a .png or .gif, not as x.npz",
+    "interpolate {points}": "draws points of [2]: a path between samples is drawn as a .gif of those of the plane",
+    "interpolate {points} --out x.gif": "GCN has no hidden space: samples of it have nothing between them",
+}
+
+TABLES = (COMPLETE, EVOLVE, INTERPOLATE)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named,
 from evolvent.cli.energy import energy
 from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
+from evolvent.cli.interpolate import interpolate
 from evolvent.cli.report import report
 from evolvent.cli.terminal import open_console, table
 from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz
@@ -123,6 +124,7 @@ def average(runs: list[str], *, out: str, overwrite: bool = False) -> None:
 COMMANDS = {
     "sample": sample,
     "evolve": evolve,
+    "interpolate": interpolate,
     "complete": complete,
     "evaluate": evaluate,
     "energy": energy,

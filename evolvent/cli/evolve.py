@@ -3,17 +3,14 @@
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from evolvent import pictures
-from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, classes_named, opened
+from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, classes_named
+from evolvent.cli.rows import opened_for_rows, save_rows
 from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
 from evolvent.recipes.find import short_name
-from evolvent.sampling import check_counts, classes_of, draw_chunk, moments, most_moments, one_energy
-from evolvent.shapes import shows
-from evolvent.storage.files import check_place
+from evolvent.sampling import check_counts, classes_of, draw_chunk, moments, most_moments
 
 USUAL_FRAMES = 12
 """Moments that are shown where none are asked for."""
@@ -41,30 +38,15 @@ def evolve(
         label: of a model with labels, the class to draw, or several such as 0,1,2, in turns (default: all).
         device: auto, cpu or cuda.
     """
-    if Path(out).suffix not in (".png", ".gif"):
-        raise ValueError(f"an evolution is drawn as a .png or .gif, not as {out}: give --out x.gif")
-    check_place(Path(out), overwrite=overwrite)
-    saved, moving = opened(source, device), Path(out).suffix == ".gif"
-    _check_shape(saved.event_shape, moving)
+    saved = opened_for_rows(source, device, Path(out), what="an evolution", overwrite=overwrite)
     stages = sampling.stages(saved.learner.stages)
     frames = min(USUAL_FRAMES, most_moments(stages)) if frames is None else frames
     check_at_once(saved, num * frames, way_out="draw fewer particles, or fewer frames of them")
     classes = classes_of(saved.learner, classes_named(label))
     rows = _rows(saved, num, moments(stages, frames), sampling, classes)
-    if moving:
-        pictures.save_animation(_shots(rows, saved, len(classes)), Path(out))
-    else:
-        pictures.save_image(pictures.grid(rows.flatten(0, 1), columns=frames), Path(out))
+    save_rows(rows, saved, Path(out), num_classes=len(classes))
     told = ", ".join(f"{stage.num_steps} steps of {name}" for name, stage in stages.items())
     print(f"{num} particles of {short_name(saved.recipe)} at step {saved.step}, {told}: {out}")
-
-
-def _check_shape(shape: tuple[int, ...], moving: bool) -> None:
-    """ValueError for points of which there is no such picture."""
-    if shows(shape) or (moving and shape == (2,)):
-        return
-    way = "as a .gif of those of the plane" if shape == (2,) else "of images or points of the plane"
-    raise ValueError(f"this model draws points of {list(shape)}: an evolution is drawn {way}")
 
 
 def _rows(
@@ -82,11 +64,3 @@ def _rows(
     how = {"seed": sampling.seed, "classes": classes or None, "device": saved.device, "precision": precision}
     columns = [draw_chunk(learner, 0, stages=come, batch_size=batch_size, **how)[:num] for come in stages]
     return as_seen(torch.stack(columns, 1).flatten(0, 1)).unflatten(0, (num, len(stages)))
-
-
-def _shots(rows: Tensor, saved: Saved, num_classes: int) -> list[Image.Image]:
-    """A picture of all particles at each moment; those of the plane all reach as far as the widest moment."""
-    if shows(saved.event_shape):
-        return [pictures.picture(moment, num_classes=num_classes) for moment in rows.unbind(1)]
-    how = {"energy": one_energy(saved.learner), "reach": pictures.reach_of(rows)}
-    return [pictures.plane(moment, **how) for moment in rows.unbind(1)]
