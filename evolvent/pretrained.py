@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from evolvent.dynamics import Dynamics
-from evolvent.metrics.scores import told_floor
-from evolvent.recipes.find import build, find, full_reference, portable, portable_arguments, short_name
+from evolvent.model_card import model_card
+from evolvent.recipes.find import build, find, full_reference, portable, portable_arguments
 from evolvent.sampling import draw, needed, num_at_once
 from evolvent.shapes import Points
 from evolvent.storage.circumstances import recipe_file, warn_of_changes
@@ -30,7 +30,6 @@ from evolvent.storage.files import check_new_folder, folder_whole, write_whole
 from evolvent.storage.reading import (
     CHECKPOINT,
     MODEL,
-    newest_scores,
     read_model,
     read_model_with_sum,
     read_record,
@@ -41,33 +40,6 @@ from evolvent.training.schedule import Experiment
 
 SHIPPED = Path(__file__).parent / "weights"
 """<name>.safetensors and <name>.md, its model card."""
-
-CARD = """\
----
-library_name: evolvent
-license: mit
-tags: [energy-based-model, image-generation]
----
-
-# {title}, step {step}
-
-An energy-based generative ConvNet, p(x) ∝ exp(f(x)) q(x), trained by `evolvent train {recipe}`.{own}
-
-```console
-$ evolvent sample {name} --num 64 --out samples.png
-```
-
-* **Arguments**: `{arguments}`
-{made}* **Weights**: {precision} precision, averaged over the run.
-* **Data and their licence**: not said yet.
-* **Limits**: not said yet.
-
-## Scores
-
-{scores}
-"""
-
-OWN_FILE = "\n`{file}` is the author's own file: it must lie in the folder where the commands are given."
 
 
 def shipped() -> list[str]:
@@ -225,6 +197,7 @@ def save_pretrained(source: Path | str, out: Path | str, *, half: bool = True) -
     source, out = Path(source), Path(out)
     check_new_folder(out)
     record = None if source.is_file() else read_record(source)
+    scores = [] if record is None else read_scores(source / "scores.jsonl")
     weights, metadata, _ = weights_to_pass_on(source)
     if half:
         weights = {
@@ -235,7 +208,7 @@ def save_pretrained(source: Path | str, out: Path | str, *, half: bool = True) -
     metadata["arguments"] = json.dumps(portable_arguments(json.loads(metadata["arguments"])))
     with folder_whole(out) as folder:
         write_whole(folder / MODEL, pack_weights(weights, metadata))
-        write_whole(folder / "README.md", _card(source, record, metadata, name=out.name, half=half))
+        write_whole(folder / "README.md", model_card(record, scores, metadata, name=out.name, half=half))
 
 
 def _check_range(weights: dict[str, torch.Tensor]) -> None:
@@ -244,65 +217,6 @@ def _check_range(weights: dict[str, torch.Tensor]) -> None:
             raise ValueError(
                 f"{name} holds numbers beyond half precision's 65,504: export it with --half false"
             )
-
-
-def _card(
-    source: Path, record: dict[str, Any] | None, metadata: dict[str, str], *, name: str, half: bool
-) -> str:
-    recipe, lines = metadata["recipe"], [] if record is None else read_scores(source / "scores.jsonl")
-    scores = [line for line in lines if line["step"] == int(metadata["step"])]
-    return CARD.format(
-        title=short_name(recipe),
-        recipe=recipe,
-        own=OWN_FILE.format(file=recipe.rpartition(":")[0]) if ":" in recipe else "",
-        name=name,
-        step=metadata["step"],
-        arguments=metadata["arguments"],
-        made=_averaged(metadata) if record is None else _trained(record),
-        precision="half" if half else "single",
-        scores=_table(scores) or "None yet: `evolvent evaluate RUN` before exporting puts them here.",
-    )
-
-
-def _trained(record: dict[str, Any]) -> str:
-    """How a run came about, in a line or two."""
-    machine, commit = record.get("machine", {}), record.get("commit") or "not known"
-    where = machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads"
-    minutes, seed = record.get("seconds", 0) / 60, record["seed"]
-    most = f", at most {record['peak_memory'] / 2**20:,.0f} MiB" if record.get("peak_memory") else ""
-    line = f"* **Trained** in {minutes:.1f} minutes on {where}{most}; commit {commit}; seed {seed}.\n"
-    return line + _began(record.get("init_from"))
-
-
-def _averaged(metadata: dict[str, str]) -> str:
-    """Of what weights in a file are the mean, if they are one (`evolvent.averaging`)."""
-    of = [f"`{one['source']}` at step {one['step']}" for one in json.loads(metadata.get("averaged", "[]"))]
-    return f"* **Average** of {', '.join(of)}.\n" if of else ""
-
-
-def _began(origin: dict[str, Any] | None) -> str:
-    """The line of a run that began from other weights, as `weights_and_origin` told of them."""
-    if origin is None:
-        return ""
-    source, recipe, step = origin["source"], short_name(origin["recipe"]), origin["step"]
-    return f"* **Began from**: the weights of `{source}`, {recipe} at step {step}.\n"
-
-
-def _table(lines: list[dict[str, Any]]) -> str:
-    """The newest score of each kind."""
-    if not lines:
-        return ""
-    heads = ("measure", "value", "samples", "reference", "against", "drawn with", "protocol", "real data")
-    keys = ("measure", "value", "num_samples", "num_reference", "against", "asked", "protocol")
-    rows = [
-        [*(_cell(line.get(key)) for key in keys), told_floor(line.get("floor"), line.get("num_real"))]
-        for line in newest_scores(lines).values()
-    ]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (heads, ["---"] * len(heads), *rows))
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _from_hub(name: str) -> Path:

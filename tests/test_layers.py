@@ -29,6 +29,7 @@ LAYERS = [
     {"training.beginning", "training.picturing"},
     {"training.session"},
     {"recipes"},
+    {"model_card"},
     {"pretrained"},
     {"averaging"},
     {"processes.joining", "cli.terminal", "cli.options", "cli.drawing", "cli.given",
