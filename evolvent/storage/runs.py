@@ -135,7 +135,7 @@ class Run:
 
         A milestone is the first checkpoint at or past one of the steps `milestones`.
         """
-        write_whole(self.path / "checkpoints" / f"step-{step:08d}.pt", pack_state(state))
+        write_whole(self.path / "checkpoints" / _file_at(step, ".pt"), pack_state(state))
         files = self.checkpoints()
         kept = {*files[:NUM_CHECKPOINTS]}
         for milestone in milestones:
@@ -197,7 +197,7 @@ class Run:
 
     def picture_path(self, step: int) -> Path:
         """Where the particles of `step` are shown."""
-        return self.path / "samples" / f"step-{step:08d}.png"
+        return self.path / "samples" / _file_at(step, ".png")
 
 
 class Shadow(Run):
@@ -226,6 +226,10 @@ class Shadow(Run):
 
     def save_model(self, step: int, learner: nn.Module) -> None:
         pass
+
+
+def _file_at(step: int, ending: str) -> str:
+    return f"step-{step:08d}{ending}"
 
 
 def step_of(file: Path) -> int:
