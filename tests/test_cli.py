@@ -10,6 +10,7 @@ from hostile import refused
 from PIL import Image
 
 import evolvent
+from evolvent.cli.commands import COMMANDS
 from evolvent.cli.main import main
 from evolvent.cli.options import Parser, parse
 from evolvent.storage.reading import read_lines, read_model
@@ -226,7 +227,9 @@ def test_help_shows_the_recipes_own_words_and_options_with_hyphens(place, capsys
         for word in ("Points of the plane.", "--num-steps", "how long it takes", "--max-minutes")
     )
     assert main([]) == 0
-    assert "usage: evolvent" in capsys.readouterr().out
+    usage = capsys.readouterr().out
+    assert "usage: evolvent" in usage
+    assert [f"  {name} " in usage for name in ("train", *COMMANDS)] == [True] * (1 + len(COMMANDS))
 
 
 MISTAKES = {  # beside those in test_hostile_words.py

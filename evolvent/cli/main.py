@@ -133,9 +133,10 @@ def _dispatch(words: list[str]) -> int:
 
 def _print_usage() -> None:
     print("usage: evolvent COMMAND ...\n")
-    for name, command in {"train": train, **COMMANDS}.items():
-        first_line = inspect.getdoc(command).splitlines()[0]
-        print(f"  {name:10}{first_line}")
+    commands = {"train": train, **COMMANDS}
+    width = max(map(len, commands))
+    for name, command in commands.items():
+        print(f"  {name:{width}}  {inspect.getdoc(command).splitlines()[0]}")
     print(
         "\n`evolvent COMMAND --help` lists a command's options, `evolvent --version` says which version this is."
     )
