@@ -66,7 +66,7 @@ class ClassFree(Energy):
 
     It is the energy that Grathwohl et al. (ICLR 2020) read off a classifier. A class weighs in it as its integral Z_y
     does, which training within classes does not level; a mixture of p(x | y) at equal weights would need log Z_y, which
-    nobody knows. The net is run once a class.
+    nobody knows. The net is run once a class, unless it has the scores of all classes at once (`at_every_class`).
     """
 
     def __init__(self, joint: Conditional) -> None:
@@ -75,5 +75,7 @@ class ClassFree(Energy):
 
     def potential(self, x: Points) -> PerPoint:
         """Φ(x) = −log Σ_y exp(−Φ(x, y)): the reference, which knows no classes, stands outside of the sum."""
+        if hasattr(self.net, "at_every_class"):
+            return -self.net.at_every_class(x).logsumexp(1)
         classes = torch.arange(self.net.num_classes, device=x.device)
         return -torch.stack([-self.joint.given(y.expand(len(x))).potential(x) for y in classes]).logsumexp(0)

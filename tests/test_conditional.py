@@ -101,10 +101,17 @@ def test_the_label_is_no_part_of_what_the_reference_weighs():
     assert torch.allclose(labelled[:, :-1], x) and not labelled[:, -1].any()
 
 
-def test_the_energy_of_no_class_is_that_of_the_law_summed_over_classes():
-    """exp(−U(x)) = Σ_y exp(−U(x, y)), and its force is the mean over p(y | x) of those at each class."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_energy_of_no_class_is_that_of_the_law_summed_over_classes(at_once, monkeypatch):
+    """exp(−U(x)) = Σ_y exp(−U(x, y)), and its force is the mean over p(y | x) of those at each class.
+
+    So whether the net scores all classes for one pass or is run once for each.
+    """
     x, _ = points()
     u = energy(reference=Gaussian)
+    assert isinstance(u.net, Projection)
+    if not at_once:
+        monkeypatch.delattr(Projection, "at_every_class")
     each = [u.given(torch.full((12,), label)) for label in range(3)]
     joint = torch.stack([-one(x) for one in each]).double().exp()
     free = u.class_free()
