@@ -299,6 +299,7 @@ ENERGY = {
     "energy digits --label {long}": "--label is a class by its number, such as 3, or own, or free, not",
     "energy {images} --anneal 1": "weights have no error below 2 particles, and 1 are asked for",
     "energy {images} --anneal -8": "weights have no error below 2 particles, and -8 are asked for",
+    "energy {images} --anneal 1180591620717411303424": "this machine: take fewer particles",
     "energy {images} --anneal many": '--anneal takes a whole number, not "many',
     "energy digits --anneal 19": "weights have no error below 2 particles of each class, and 19 are asked for",
     "energy digits --anneal 20 --label free": "--anneal climbs class by class: give --label own, or a class",

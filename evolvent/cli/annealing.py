@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from evolvent.annealing import Nearer, Rung, anneal, check_particles, law_of, nearer, own_beta
+from evolvent.cli.drawing import check_at_once
 from evolvent.cli.terminal import open_console, printable, table
 from evolvent.pretrained import Saved
 from evolvent.shapes import Labels, PerPoint
@@ -23,6 +24,7 @@ Scored = tuple[PerPoint, Labels | None]
 
 def check_way(saved: Saved, num: int, classes: Sequence[int] | None) -> None:
     """ValueError where there is no way for so many particles."""
+    check_at_once(saved, num, way_out="take fewer particles")
     check_particles(num, len(classes or ()))
     law_of(saved.learner)
 
