@@ -11,7 +11,7 @@ E_data f − E_{p_β} f, so it is highest at the β whose particles have the dat
 Z(β) comes of particles that begin in q and carry weights (Neal, *Annealed importance sampling*, 2001):
 
     log w ← log w + (β′ − β) f(x)        then x moves under p_β′ by MALA, which leaves it as it is
-    Z(β) ≈ mean w                        unbiased; its logarithm is low, by error²/2 and by what chains do not reach
+    Z(β) ≈ mean w                        unbiased, where rungs do not look at w; its logarithm is low, by error²/2
 
 The next β is as far as the weights bear: particles as weighted, taken to β′, are worth `BEARS` of as many (Zhou,
 Johansen and Aston, *Toward automatic model comparison*, 2016, their conditional effective sample size).
@@ -116,8 +116,8 @@ def anneal(
 ) -> Iterator[Rung]:
     """The rungs from β = 0 to the last of `betas`, each of which is one, as they are reached; there may be any number.
 
-    num: particles, of which every class has its share in turns. betas: None for the one under which the learner's own
-    chains run (`own_beta`). classes: None for all that it knows.
+    num: particles, of which every class has its share in turns. betas: None for the learner's own alone (`own_beta`).
+    classes: None for all that it knows.
 
     Raises ValueError for a learner of several energies, a reference whose law has no end (`Uniform`), fewer than
     two particles a class, and a score that is NaN or infinite.
@@ -159,11 +159,8 @@ def nearer(rungs: list[Rung], score: PerPoint, turns: Labels | None = None) -> l
 
 
 def own_beta(learner: nn.Module) -> float:
-    """The weight of f under which the learner's chains run: a GGCN's β in hidden space, a GCN's 1 / T."""
-    if hasattr(learner, "mapping"):
-        return learner.beta
-    temperature = learner.stages["image"].temperature
-    return 1 / temperature if temperature else 1.0
+    """The weight of f in the learner's law: a GGCN's own in hidden space, and 1, of p ∝ exp(f) q, elsewhere."""
+    return float(learner.beta) if hasattr(learner, "mapping") else 1.0
 
 
 def law_of(learner: nn.Module) -> Energy:

@@ -1,4 +1,4 @@
-"""Augmentation of both sides: data and particles pass through the same random T before the energy compares them.
+"""Augmentation of both sides: data and particles pass through a random T of one law before the energy compares them.
 
     losses of the energy and of the mapping      Φ(T(x)), T drawn anew for every image and every call
     the chain of evolution                       Φ(x)

@@ -1,7 +1,7 @@
 """What one update of the energy owes to the particles that evolved: the two discrete flows of the paper.
 
     KL flow     ρ_t = argmin KL(ρ ‖ ρ_{t−1})       + ∫ Φ dρ        FRAME, GCN
-    JKO flow    ρ_t = argmin W₂²(ρ, ρ_{t−1}) / 2τ  + ∫ Φ dρ        w-GCN                  [source]
+    JKO flow    ρ_t = argmin W₂²(ρ, ρ_{t−1}) / 2τ  + ∫ Φ dρ        w-GCN                  [source: the idea]
 
 The θ-gradient of the KL flow is the maximum-likelihood one, E_data ∇Φ − E_particles ∇Φ. The JKO flow adds the
 kinetic energy of the transport, which sees distance where KL vanishes.
@@ -83,7 +83,8 @@ class KL:
 class JKO(KL):
     """The KL flow's cost plus the kinetic energy of the transport, (τ/4) Σ_ends mean ‖∇Φ(end)‖².   [derived]
 
-    By Benamou–Brenier, W₂²(ρ_{t−1}, ρ_t)/2τ = (τ/2) E‖∇Φ‖² along the path, here by the trapezoid rule. It is
+    By Benamou–Brenier, W₂²(ρ_{t−1}, ρ_t)/2τ ≤ (τ/2) E‖∇Φ‖² along the path, equal to first order in τ; here by the
+    trapezoid rule. It is
     minimised, so it is a penalty, and τ is its dial; τ = 0 is the KL flow to the last bit.
 
     tau: the JKO step, in the units of a Langevin step size; num_steps · step_size is its natural start.

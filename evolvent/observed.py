@@ -5,7 +5,7 @@
 
 Whatever evolves under U evolves under it, in image space, and through the mapping in hidden space, where a code is
 looked for whose birth shows what is seen: the pattern completion that FRAME and GCN are known for. The model is the one
-that its chains follow, p ∝ exp(β f / T) q, and σ means the same at every weight β and temperature T of them.
+that its chains follow, p ∝ (exp(β f) q)^(1/T), and σ means the same at every weight β and temperature T of them.
 """
 
 import copy

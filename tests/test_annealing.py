@@ -182,7 +182,5 @@ def test_a_way_that_does_not_exist_is_one_sentence(learner, words, says):
         list(anneal(learner, **({"num": 8} | words)))
 
 
-def test_the_chains_of_a_gcn_weigh_f_by_one_over_their_temperature():
-    reference = Gaussian((NUM_DIMS,))
-    assert own_beta(gcn(Tilt(), reference, temperature=0.25)) == 4.0
-    assert own_beta(gcn(Tilt(), reference, temperature=0.0)) == 1.0
+def test_a_gcn_is_its_law_whatever_the_temperature_of_its_chains():
+    assert own_beta(gcn(Tilt(), Gaussian((NUM_DIMS,)), temperature=0.25)) == 1.0

@@ -76,9 +76,9 @@ def _sentence(name: str, births: str, way: Sequence[Nearer], own: float) -> str:
     nearest = f"nearest to {name} at β = {best.beta:.3g}: {_nats(best, 2)} nats an image nearer than {births}"
     at_own = [one for one in way if one.beta == own]
     if at_own:
-        return f"{nearest}; at β = {own:g}, where the model's chains run, {_nats(at_own[0], 2)}"
+        return f"{nearest}; at the model's own β = {own:g}, {_nats(at_own[0], 2)}"
     return (
-        f"{nearest}; at β = {way[-1].beta:.3g}, short of the β = {own:g} of the model's chains, the weights are worth"
+        f"{nearest}; at β = {way[-1].beta:.3g}, short of the model's own {own:g}, the weights are worth"
         f" fewer than {FEWEST} particles: take more"
     )
 

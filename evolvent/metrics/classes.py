@@ -2,9 +2,10 @@
 
     exp( E_x KL( p(y|x) ‖ p(y) ) )      from 1 (all alike, or all unclear) to the number of classes
 
-as the mean over ten parts of the samples, p(y) being the part's own. Over Inception's 1008 classes it is the
-published IS; over another classifier's it is comparable under that one alone. It never sees the data: its
-floor, which is here what real images score, is where it should end and not what it should exceed.
+as the mean over ten parts of the samples, p(y) being the part's own: it cannot exceed the samples in a part, and is low
+where they are few. Over Inception's 1008 classes it is the published IS; over another classifier's it is comparable
+under that one alone. It never sees the data: its floor, which is here what real images score, is where it should end
+and not what it should exceed.
 
     Salimans et al., Improved techniques for training GANs, NeurIPS 2016.
 """
