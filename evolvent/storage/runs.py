@@ -27,13 +27,16 @@ from torch import nn
 from evolvent.sampling import needed
 from evolvent.storage.circumstances import circumstances, now, version_of
 from evolvent.storage.files import sweep, write_whole
-from evolvent.storage.reading import MODEL, read_log, read_record
+from evolvent.storage.reading import CHECKPOINT, MODEL, read_log, read_record
 from evolvent.storage.sealed import pack_state, pack_weights, unpack_state
 
 NUM_CHECKPOINTS = 3
+STEP = "step-"
+"""Before the number in the name of a file that is of one step."""
 WRITTEN = (".lock", "run.json", "log.jsonl", "samples", "samples.png", "checkpoints", MODEL, "scores.jsonl")
 """The names in a run folder that are written to."""
-WHOLE = ("run.json", "log.jsonl", MODEL, "samples.png", "samples/step-*.png", "checkpoints/step-*.pt")
+WHOLE = ("run.json", "log.jsonl", MODEL, "samples.png")
+WHOLE += (f"samples/{STEP}*.png", f"checkpoints/{STEP}*{CHECKPOINT}")
 """Those of them that whoever holds the folder writes whole."""
 
 
@@ -135,7 +138,7 @@ class Run:
 
         A milestone is the first checkpoint at or past one of the steps `milestones`.
         """
-        write_whole(self.path / "checkpoints" / f"step-{step:08d}.pt", pack_state(state))
+        write_whole(self.path / "checkpoints" / name_of(step, CHECKPOINT), pack_state(state))
         files = self.checkpoints()
         kept = {*files[:NUM_CHECKPOINTS]}
         for milestone in milestones:
@@ -151,8 +154,10 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """The checkpoint files, newest first."""
-        files = (self.path / "checkpoints").glob("step-*.pt")
-        return sorted((file for file in files if file.stem[5:].isdigit()), key=step_of, reverse=True)
+        files = (self.path / "checkpoints").glob(f"{STEP}*{CHECKPOINT}")
+        return sorted(
+            (file for file in files if file.stem.removeprefix(STEP).isdigit()), key=step_of, reverse=True
+        )
 
     def load_checkpoint(self, *, below: int | None = None) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest readable state, None when there is no checkpoint, and a warning for each that is corrupt.
@@ -197,7 +202,7 @@ class Run:
 
     def picture_path(self, step: int) -> Path:
         """Where the particles of `step` are shown."""
-        return self.path / "samples" / f"step-{step:08d}.png"
+        return self.path / "samples" / name_of(step, ".png")
 
 
 class Shadow(Run):
@@ -228,9 +233,14 @@ class Shadow(Run):
         pass
 
 
+def name_of(step: int, suffix: str) -> str:
+    """The name of a file that is of one step; by their names they stand in the order of their steps."""
+    return f"{STEP}{step:08d}{suffix}"
+
+
 def step_of(file: Path) -> int:
     """The step in a checkpoint's name."""
-    return int(file.stem.removeprefix("step-"))
+    return int(file.stem.removeprefix(STEP))
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
