@@ -13,7 +13,7 @@ from rich.console import Console
 
 from evolvent import pictures
 from evolvent.cli.terminal import WHOLE, open_console, table
-from evolvent.cost import Drawing
+from evolvent.cost import Drawing, in_mib
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import short_name
 from evolvent.storage.files import check_place
@@ -118,7 +118,7 @@ def _costs(past: Past) -> dict[str, str]:
     if counts := record.get("parameters"):
         costs["parameters"] = f"{sum(counts.values()):,}"
     if most := record.get("peak_memory"):
-        costs["peak memory, MiB"] = f"{most / 2**20:,.0f}"
+        costs["peak memory, MiB"] = in_mib(most)
     drawn = [score for score in past.scores.values() if not score.get("asked") and score.get("cost")]
     if drawn:
         costs |= Drawing(drawn[-1]["cost"]["gradients"], drawn[-1]["cost"]["seconds"]).told()
