@@ -20,7 +20,7 @@ from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
 from evolvent.cli.interpolate import interpolate
 from evolvent.cli.report import report
-from evolvent.cli.terminal import open_console, table
+from evolvent.cli.terminal import print_table
 from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz
 from evolvent.pretrained import save_pretrained
 from evolvent.processes.ranks import here
@@ -76,7 +76,7 @@ def recipes() -> None:
     """List the recipes: what each shows, how long it takes, on what, and the score to expect."""
     cards = [(name, function.card) for name, function in RECIPES.items()]
     rows = [(name, card.shows, f"{card.minutes:g}", card.hardware, card.score) for name, card in cards]
-    open_console().print(table("recipes", ("name", "shows", "minutes", "hardware", "score"), rows))
+    print_table("recipes", ("name", "shows", "minutes", "hardware", "score"), rows)
 
 
 def _check_out(out: Path, typed: str, overwrite: bool) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from evolvent import pictures
-from evolvent.cli.terminal import counted, open_console, table
+from evolvent.cli.terminal import counted, print_table
 from evolvent.cli.writing import write_array
 from evolvent.data.album import Album
 from evolvent.data.arrays import file_album
@@ -85,7 +85,7 @@ def write_albums(albums: dict[str, Album], path: Path) -> dict[str, Figures]:
 def _write(archive: zipfile.ZipFile, split: str, album: Album) -> Figures:
     shape = (album.num, *album.shape)
     levels = np.zeros((album.shape[2], 256), np.int64)
-    pieces = counted(album.every_piece(), album.num, open_console())
+    pieces = counted(album.every_piece(), album.num)
     write_array(archive, f"{split}_x", shape, _tallied(pieces, levels))
     if album.labels is None:
         return Figures(shape, levels, None)
@@ -117,7 +117,7 @@ def _report(source: str, figures: dict[str, Figures]) -> None:
         for split, one in figures.items()
         for row in ((f"{split}: {what}", value) for what, value in described(one))
     ]
-    open_console().print(table(source, ("what", "value"), rows))
+    print_table(source, ("what", "value"), rows)
 
 
 def described(figures: Figures) -> list[tuple[str, str]]:

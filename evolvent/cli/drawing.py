@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from evolvent.cli.terminal import counted, open_console
+from evolvent.cli.terminal import counted
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.learners.ggcn import checked_weight
@@ -135,7 +135,7 @@ def draw_into(
         while turn := list(islice(firsts, ranks.num)):
             yield from ask(turn)
 
-    led(ranks, lambda ask: take(counted(chunks(ask), num, open_console())), chunk)
+    led(ranks, lambda ask: take(counted(chunks(ask), num)), chunk)
 
 
 def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> Points | Pixels:

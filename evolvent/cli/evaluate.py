@@ -23,7 +23,7 @@ from evolvent.cli.drawing import Device, Sampling, drawn, settle_device
 from evolvent.cli.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.cli.remembering import Remembered, cache_folder
 from evolvent.cli.seeing import Together
-from evolvent.cli.terminal import open_console, table
+from evolvent.cli.terminal import print_table
 from evolvent.cost import Drawing, gradients_a_sample, parameters
 from evolvent.dynamics import Dynamics
 from evolvent.energy import scores_of
@@ -262,7 +262,7 @@ def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> 
     if asked := sampling.asked():
         title = f"{title}, drawn with {asked},"
     heads = ("measure", "value", "samples", "reference", "protocol", "resize", "floor")
-    open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
+    print_table(f"{title} against {case.given.name}", heads, map(_row, scores))
     if case.cost:
         print(_told_cost(case))
     if case.given.note:

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from evolvent import pictures
-from evolvent.cli.terminal import WHOLE, open_console, table
+from evolvent.cli.terminal import WHOLE, open_console, print_table
 from evolvent.cost import Drawing, in_mib
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import short_name
@@ -57,24 +55,25 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
     if not signs:
         raise ValueError(f"{', '.join(pasts)}: no vital sign was logged, so there is none to draw")
     pictures.save_image(pictures.curves({name: past.lines for name, past in pasts.items()}, signs), place)
-    console, heads = open_console(), [*pasts]
-    _show(console, "runs", ("what", *heads), rows_of([*pasts.values()], signs))
+    heads = [*pasts]
+    _show("runs", ("what", *heads), rows_of([*pasts.values()], signs))
     if costs := cost_rows([*pasts.values()]):
-        _show(console, "costs", ("what", *heads), costs)
+        _show("costs", ("what", *heads), costs)
     if scores := score_rows([*pasts.values()]):
-        _show(console, "scores", ("measure", "samples", "reference", "protocol", *heads, "real"), scores)
+        _show("scores", ("measure", "samples", "reference", "protocol", *heads, "real"), scores)
     print(f"curves:  {place}")
 
 
-def _show(console: Console, title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+def _show(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     """A column a run; where so many have no room, a row a run, in as many tables as their columns take."""
-    if len(heads) * COLUMN <= console.width:
-        console.print(table(title, heads, rows))
+    width = open_console().width
+    if len(heads) * COLUMN <= width:
+        print_table(title, heads, rows)
         return
-    num = max(1, (console.width - 4 - min(WHOLE, max(map(len, heads)))) // COLUMN)
+    num = max(1, (width - 4 - min(WHOLE, max(map(len, heads)))) // COLUMN)
     for i in range(0, len(rows), num):
         part = [heads, *rows[i : i + num]]
-        console.print(table(title, [column[0] for column in part], [*zip(*part, strict=True)][1:]))
+        print_table(title, [column[0] for column in part], [*zip(*part, strict=True)][1:])
 
 
 def past_of(path: Path) -> Past:

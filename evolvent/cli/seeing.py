@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from evolvent.cli.terminal import counted, open_console
+from evolvent.cli.terminal import counted
 from evolvent.metrics.features import Features, check_pixels, extract_piece
 from evolvent.processes.leading import led
 from evolvent.processes.ranks import ALONE, Ranks
@@ -59,7 +59,7 @@ class Together:
     ) -> Features:
         check_pixels(pixels_uint8, "the pictures")
         self.detector, self.device = detector, device
-        pieces = counted(self._pieces(pixels_uint8), len(pixels_uint8), open_console())
+        pieces = counted(self._pieces(pixels_uint8), len(pixels_uint8))
         return torch.cat(list(pieces)).to(device)
 
     def _pieces(self, pixels: Tensor) -> Iterator[Features]:

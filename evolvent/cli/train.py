@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 import torch
 from jsonargparse import Namespace
-from rich.console import Console
 from torch import nn
 
 from evolvent.cli.drawing import Device, settle_device
 from evolvent.cli.options import Parser, parse
 from evolvent.cli.resuming import check_data, moved_data, tell_moved, under
-from evolvent.cli.terminal import clock, drop_output, open_console, table, vital_signs, watch
+from evolvent.cli.terminal import clock, drop_output, print_table, vital_signs, watch
 from evolvent.nets.deepening import missing_blocks, with_blocks_of
 from evolvent.nets.retelling import known_by, with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
@@ -216,13 +215,12 @@ def _tell_of_lost(known: int, own: list[int], source: str, arguments: dict[str, 
 
 
 def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
-    console = open_console()
-    show = watch(console)
+    show = watch()
     together = f", {trainer.ranks.num} processes" if trainer.ranks.num > 1 else ""
     show.say(f"{short_name(run.record['recipe'])} into {run.path} on {trainer.device}{together}")
     ending = train_session(run, trainer, max_minutes=max_minutes, show=show)
     if ending.status == "finished":
-        _print_ending(console, run, trainer, ending)
+        _print_ending(run, trainer, ending)
         return 0
     if ending.signal in (signal.SIGHUP, signal.SIGPIPE):  # nobody is left to be told
         drop_output()
@@ -303,13 +301,13 @@ def _check_limits(max_minutes: float | None, threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _print_ending(console: Console, run: Run, trainer: Trainer, ending: Ending) -> None:
+def _print_ending(run: Run, trainer: Trainer, ending: Ending) -> None:
     name, steps = short_name(run.record["recipe"]), trainer.step
     rows = [
         ("steps", f"{steps} in {clock(ending.seconds)} ({steps / max(ending.seconds, 1e-9):.3g} a second)"),
         ("vital signs", vital_signs(ending.line) or "-"),
     ]
-    console.print(table(f"{name}: finished", ("what", "value"), rows))
+    print_table(f"{name}: finished", ("what", "value"), rows)
     shown = (run.path / "samples.png").is_file()  # points of most shapes have no picture
     if shown:
         print(f"samples:  {run.path / 'samples.png'}")
