@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from evolvent.cli.options import hyphenated
 from evolvent.cli.terminal import counted
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
@@ -72,14 +73,14 @@ class Sampling:
 
     def asked(self) -> str:
         """What was asked for in place of the defaults, as it is typed: --beta 4.0 --seed 1."""
-        typed = []
+        words = []
         for field in fields(self):
-            value, option = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            value, option = getattr(self, field.name), hyphenated(f"--{field.name}")
             if isinstance(value, dict):
-                typed += [f"{option}.{stage} {number}" for stage, number in value.items()]
+                words += [f"{option}.{stage} {number}" for stage, number in value.items()]
             elif value != field.default:
-                typed.append(f"{option} {value}")
-        return " ".join(typed)
+                words.append(f"{option} {value}")
+        return " ".join(words)
 
     def at_once(self, saved: Saved) -> int:
         """How many are drawn at once."""

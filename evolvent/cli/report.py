@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evolvent import pictures
+from evolvent.cli.options import hyphenated
 from evolvent.cli.terminal import WHOLE, open_console, print_table
 from evolvent.cost import Drawing, in_mib
 from evolvent.metrics.scores import told_floor
@@ -99,7 +100,7 @@ def rows_of(pasts: Sequence[Past], signs: Sequence[str]) -> list[tuple[str, ...]
     for name in dict.fromkeys(name for options in given for name in options):
         values = [str(options.get(name, "-")) for options in given]
         if len(set(values)) > 1:
-            rows.append((f"--{name.replace('_', '-')}", *values))
+            rows.append((hyphenated(f"--{name}"), *values))
     for name in ("step", "seconds", *signs):
         rows.append((name.replace("_", " "), *(_cell(past.lines[-1], name) for past in pasts)))
     return rows
