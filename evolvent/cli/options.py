@@ -153,13 +153,8 @@ def hyphenated(option: str) -> str:
 
 def _switched_on(word: str, next_word: str, parser: Parser) -> str:
     """--flip as --flip=true where no value follows; anything else stays as it is."""
-    switches = {
-        name
-        for action in parser._actions
-        if getattr(action, "_typehint", None) is bool
-        for name in action.option_strings
-    }
-    return f"{word}=true" if word in switches and next_word.startswith("--") else word
+    is_switch = getattr(parser._option_string_actions.get(word), "_typehint", None) is bool
+    return f"{word}=true" if is_switch and next_word.startswith("--") else word
 
 
 def _underscored(word: str) -> str:
