@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
 from typing import Literal, get_args
 
 import torch
@@ -19,7 +18,7 @@ from evolvent.learners.ggcn import checked_weight
 from evolvent.machine import Precision, computed_in
 from evolvent.pretrained import Saved, from_pretrained
 from evolvent.processes.joining import take_gpu
-from evolvent.processes.leading import Ask, led
+from evolvent.processes.leading import Ask, led, turns
 from evolvent.processes.ranks import ALONE, Ranks
 from evolvent.sampling import check_counts, choose_stages, draw_chunk
 from evolvent.shapes import Pixels, Points, shows
@@ -132,8 +131,7 @@ def draw_into(
         return as_seen(points[: num - first])
 
     def chunks(ask: Ask) -> Iterator[Tensor]:
-        firsts = iter(range(0, num, batch_size))
-        while turn := list(islice(firsts, ranks.num)):
+        for turn in turns(num, batch_size, ranks):
             yield from ask(turn)
 
     led(ranks, lambda ask: take(counted(chunks(ask), num)), chunk)
