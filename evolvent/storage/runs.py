@@ -211,26 +211,13 @@ class Shadow(Run):
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         super().__init__(path, io.BytesIO(), record)
 
-    def discard(self) -> None:
-        pass
-
     def mark(self, status: str, **facts: Any) -> None:
         self.record |= {"status": status} | facts
 
-    def log(self, line: dict[str, Any]) -> None:
-        pass
+    def _leave(self, *_: Any, **__: Any) -> None:
+        """To the first."""
 
-    def cut_log(self, step: int) -> None:
-        pass
-
-    def save_checkpoint(self, step: int, state: dict[str, Any], *, milestones: Sequence[int] = ()) -> None:
-        pass
-
-    def drop_checkpoints(self, *, above: int) -> None:
-        pass
-
-    def save_model(self, step: int, learner: nn.Module) -> None:
-        pass
+    discard = log = cut_log = save_checkpoint = drop_checkpoints = save_model = _leave
 
 
 def name_of(step: int, suffix: str) -> str:
