@@ -27,7 +27,7 @@ from torch import nn
 from evolvent.sampling import needed
 from evolvent.storage.circumstances import circumstances, now, version_of
 from evolvent.storage.files import sweep, write_whole
-from evolvent.storage.reading import CHECKPOINT, MODEL, read_log, read_record
+from evolvent.storage.reading import CHECKPOINT, MODEL, metadata_of, read_log, read_record
 from evolvent.storage.sealed import pack_state, pack_weights, unpack_state
 
 NUM_CHECKPOINTS = 3
@@ -191,13 +191,7 @@ class Run:
         weights = {
             name: tensor.detach().cpu().clone().contiguous() for name, tensor in needed(learner).items()
         }
-        metadata = {
-            "recipe": self.record["recipe"],
-            "arguments": json.dumps(self.record["arguments"]),
-            "step": str(step),
-            "evolvent": version_of("evolvent"),
-            "sources": json.dumps(self.record.get("sources", {})),
-        }
+        metadata = metadata_of(self.record, step) | {"evolvent": version_of("evolvent")}
         write_whole(self.path / MODEL, pack_weights(weights, metadata))
 
     def picture_path(self, step: int) -> Path:
