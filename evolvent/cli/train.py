@@ -66,14 +66,14 @@ class Origin(NamedTuple):
     init_from: dict[str, Any] | None = None
     """Where they come from, as run.json keeps it."""
 
-    def recipe(self) -> str:
-        made = self.record or self.init_from
-        return made["recipe"] if made else DEFAULT_RECIPE
+    @property
+    def made(self) -> dict[str, Any]:
+        """The recipe and the arguments that the run, or the weights, were made with."""
+        return self.record or self.init_from or {"recipe": DEFAULT_RECIPE, "arguments": {}}
 
     def arguments(self, recipe: RecipeFunction) -> dict[str, Any]:
-        """Those that the run, or the weights, were made with; classes are those of the new run's data."""
-        made = self.record or self.init_from
-        known = made["arguments"] if made else {}
+        """Those that it was made with; classes are those of the new run's data."""
+        known = self.made["arguments"]
         if self.record or known.get(CLASSES) is None or defaults_of(recipe).get(CLASSES, 0) is not None:
             return known
         return known | {CLASSES: None}
@@ -86,10 +86,10 @@ def train(words: list[str]) -> int:
     if origin.record:
         origin = origin._replace(record=under(origin.record, reference))
         reference = None
-    record = origin.record
-    reference = full_reference(reference) if reference is not None else origin.recipe()
+    record, made_by = origin.record, origin.made["recipe"]
+    reference = full_reference(reference) if reference is not None else made_by
     recipe = find(reference)
-    defaults = origin.arguments(recipe) if origin.recipe() == reference else {}
+    defaults = origin.arguments(recipe) if made_by == reference else {}
     values = parse(_train_parser(reference, recipe, defaults), words)
     _check_limits(values.max_minutes, values.threads)
     if values.out is not None and not values.out.strip():
