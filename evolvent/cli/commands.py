@@ -14,7 +14,7 @@ from evolvent import pictures
 from evolvent.averaging import mean_of
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
-from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, opened
+from evolvent.cli.drawing import Device, Sampling, classes_named, draw_into, opened
 from evolvent.cli.energy import energy
 from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
@@ -54,7 +54,6 @@ def sample(
     _check_out(Path(out), out, overwrite)
     saved = opened(source, device)
     check_kind(num, saved.event_shape, Path(out))
-    check_at_once(saved, sampling.at_once(saved))
     classes = classes_of(saved.learner, classes_named(label))
 
     def write(chunks: Iterator[Tensor]) -> None:

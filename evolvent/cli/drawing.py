@@ -82,8 +82,10 @@ class Sampling:
         return " ".join(words)
 
     def at_once(self, saved: Saved) -> int:
-        """How many are drawn at once."""
-        return saved.at_once if self.batch_size is None else self.batch_size
+        """How many are drawn at once. ValueError for more than this machine could ever hold."""
+        num = saved.at_once if self.batch_size is None else self.batch_size
+        check_at_once(saved, num)
+        return num
 
     def computed_in(self, saved: Saved) -> Precision:
         """What the nets compute in on this device. ValueError where what was asked for would make it slower."""
@@ -139,7 +141,6 @@ def draw_into(
 
 def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> Points | Pixels:
     """All of them, in memory; nothing on the other processes than the first."""
-    check_at_once(saved, sampling.at_once(saved))
     way_out = "this machine: draw fewer at a time, with another --seed each"
     check_fits(num, bytes_of(saved.event_shape), memory(), way_out)
     found = []

@@ -10,7 +10,7 @@ from PIL import Image
 
 from evolvent import pictures
 from evolvent.cli.annealing import check_way, tell_nearness
-from evolvent.cli.drawing import Device, check_at_once, is_class, opened
+from evolvent.cli.drawing import Device, Sampling, is_class, opened
 from evolvent.cli.given import images_of
 from evolvent.cli.terminal import counted, print_table
 from evolvent.data.images import Images
@@ -80,8 +80,7 @@ def energy(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"images are looked at in batches of at least 1, not of {batch_size}")
     saved = opened(source, device, of_images="energies are told of images")
-    at_once = saved.at_once if batch_size is None else batch_size
-    check_at_once(saved, at_once)
+    at_once = Sampling(batch_size=batch_size).at_once(saved)
     given = [images_of(saved, data, split)]
     if against is not None:
         given.append(images_of(saved, against, against_split))
