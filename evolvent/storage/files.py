@@ -62,7 +62,7 @@ def folder_whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def check_place(path: Path, *, overwrite: bool = False) -> None:
+def check_place(path: Path, *, overwrite: bool) -> None:
     """Refuse a place where no file can be written, before hours are spent on what it shall hold.
 
     ValueError for a folder, a device, and what is there already unless it may be overwritten; OSError from the system.
