@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import SpinnerColumn, TextColumn
 
 from evolvent.annealing import Nearer, Rung, anneal, check_particles, law_of, nearer, own_beta
-from evolvent.cli.terminal import open_console, print_table, printable
+from evolvent.cli.terminal import passing, print_table, printable
 from evolvent.pretrained import Saved
 from evolvent.shapes import Labels, PerPoint
 
@@ -90,9 +90,7 @@ def _is_past(way: Sequence[Nearer]) -> bool:
 
 def _shown(rungs: Iterator[Rung]) -> Iterator[Rung]:
     """The rungs, under a line that says how far they have come where a person looks on."""
-    console = open_console()
-    columns = [SpinnerColumn(), TextColumn("β = {task.fields[beta]:.3f}")]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with passing(SpinnerColumn(), TextColumn("β = {task.fields[beta]:.3f}")) as progress:
         task = progress.add_task("", total=None, beta=0.0)
         for rung in rungs:
             progress.update(task, beta=rung.beta)

@@ -152,13 +152,18 @@ def clock(seconds: float) -> str:
 
 def counted(chunks: Iterable, total: int) -> Iterable:
     """The chunks, under a bar that counts their rows where a person looks on."""
-    console = open_console()
     columns = [BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with passing(*columns) as progress:
         task = progress.add_task("", total=total)
         for chunk in chunks:
             yield chunk
             progress.advance(task, len(chunk))
+
+
+def passing(*columns: ProgressColumn) -> Progress:
+    """A bar that is gone when its work is done, and never there where no person looks on."""
+    console = open_console()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
