@@ -65,7 +65,9 @@ def data(
     splits = [name for name in ("train", "test") if name in there] if split is None else [split]
     if not splits:
         raise ValueError(f"{source} has no train or test part; pick one with --split")
-    albums = {name: _limited(open_album(source, size, split=name, channels=channels), num) for name in splits}
+    albums = {name: open_album(source, size, split=name, channels=channels) for name in splits}
+    if num is not None:
+        albums = {name: album.at_most(num) for name, album in albums.items()}
     figures = write_albums(albums, target)
     first = next(iter(albums))
     pictures.save(torch.from_numpy(_some(target, first)).permute(0, 3, 1, 2), drawn)
@@ -105,10 +107,6 @@ def _tallied(pieces: Iterable[np.ndarray], levels: np.ndarray) -> Iterator[np.nd
 def _some(path: Path, split: str) -> np.ndarray:
     rows = file_album(path, split=split).at_most(ON_SHEET)
     return np.concatenate(list(rows.every_piece()))
-
-
-def _limited(album: Album, num: int | None) -> Album:
-    return album if num is None else album.at_most(num)
 
 
 def _report(source: str, figures: dict[str, Figures]) -> None:
