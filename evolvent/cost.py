@@ -85,3 +85,8 @@ def peak_memory(device: torch.device | str) -> int:
         return torch.cuda.max_memory_allocated()
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+def in_mib(num_bytes: int) -> str:
+    """Memory as a table or a card tells of it, in whole MiB."""
+    return f"{num_bytes / 2**20:,.0f}"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from evolvent.cost import in_mib
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import short_name
 from evolvent.storage.reading import newest_scores
@@ -68,7 +69,7 @@ def _trained(record: dict[str, Any]) -> str:
     machine, commit = record.get("machine", {}), record.get("commit") or "not known"
     where = machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads"
     minutes, seed = record.get("seconds", 0) / 60, record["seed"]
-    most = f", at most {record['peak_memory'] / 2**20:,.0f} MiB" if record.get("peak_memory") else ""
+    most = f", at most {in_mib(record['peak_memory'])} MiB" if record.get("peak_memory") else ""
     line = f"* **Trained** in {minutes:.1f} minutes on {where}{most}; commit {commit}; seed {seed}.\n"
     return line + _began(record.get("init_from"))
 

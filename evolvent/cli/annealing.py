@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import SpinnerColumn, TextColumn
 
 from evolvent.annealing import Nearer, Rung, anneal, check_particles, law_of, nearer, own_beta
 from evolvent.cli.drawing import check_at_once
-from evolvent.cli.terminal import open_console, printable, table
+from evolvent.cli.terminal import passing, print_table, printable
 from evolvent.pretrained import Saved
 from evolvent.shapes import Labels, PerPoint
 
@@ -33,7 +32,7 @@ def tell_nearness(
     saved: Saved, sides: Mapping[str, Scored], num: int, *, classes: Sequence[int] | None, at_once: int
 ) -> None:
     """Climb from births to the model, and beyond where that is nearer still; print the rungs and a sentence a side."""
-    own, console = own_beta(saved.learner), open_console()
+    own = own_beta(saved.learner)
     rungs = anneal(
         saved.learner,
         num,
@@ -44,7 +43,7 @@ def tell_nearness(
     )
     births = "births" if hasattr(saved.learner, "mapping") else "the reference"
     climbed, found = [], {name: [] for name in sides}
-    for rung in _shown(rungs, console):
+    for rung in _shown(rungs):
         climbed.append(rung)
         for name, (score, turns) in sides.items():
             found[name] += nearer([rung], score, turns)
@@ -53,10 +52,9 @@ def tell_nearness(
             break
     heads = ("β", "log Z", *(f"nearer to {name}" for name in found), "particles' worth", "accepted")
     rows = [_row(rung, ways) for rung, *ways in zip(climbed, *found.values(), strict=True)]
-    console.print(table(f"from {births}, β = 0, to exp(β f): nats, {num:,} particles", heads, rows))
+    print_table(f"from {births}, β = 0, to exp(β f): nats, {num:,} particles", heads, rows)
     for name, way in found.items():
-        say = _sentence(printable(name), births, way, own)
-        console.print(say, highlight=False, markup=False, soft_wrap=True)
+        print(_sentence(printable(name), births, way, own))
 
 
 def _row(rung: Rung, ways: Sequence[Nearer]) -> list[str]:
@@ -92,10 +90,9 @@ def _is_past(way: Sequence[Nearer]) -> bool:
     return way[-1].nats < best.nats - PAST * max(best.error, way[-1].error)
 
 
-def _shown(rungs: Iterator[Rung], console: Console) -> Iterator[Rung]:
+def _shown(rungs: Iterator[Rung]) -> Iterator[Rung]:
     """The rungs, under a line that says how far they have come where a person looks on."""
-    columns = [SpinnerColumn(), TextColumn("β = {task.fields[beta]:.3f}")]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with passing(SpinnerColumn(), TextColumn("β = {task.fields[beta]:.3f}")) as progress:
         task = progress.add_task("", total=None, beta=0.0)
         for rung in rungs:
             progress.update(task, beta=rung.beta)

@@ -14,13 +14,13 @@ from evolvent import pictures
 from evolvent.averaging import mean_of
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
-from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, draw_into, opened
+from evolvent.cli.drawing import Device, Sampling, classes_named, draw_into, opened
 from evolvent.cli.energy import energy
 from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
 from evolvent.cli.interpolate import interpolate
 from evolvent.cli.report import report
-from evolvent.cli.terminal import open_console, table
+from evolvent.cli.terminal import print_table
 from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz
 from evolvent.pretrained import save_pretrained
 from evolvent.processes.ranks import here
@@ -54,7 +54,6 @@ def sample(
     _check_out(Path(out), out, overwrite)
     saved = opened(source, device)
     check_kind(num, saved.event_shape, Path(out))
-    check_at_once(saved, sampling.at_once(saved))
     classes = classes_of(saved.learner, classes_named(label))
 
     def write(chunks: Iterator[Tensor]) -> None:
@@ -76,7 +75,7 @@ def recipes() -> None:
     """List the recipes: what each shows, how long it takes, on what, and the score to expect."""
     cards = [(name, function.card) for name, function in RECIPES.items()]
     rows = [(name, card.shows, f"{card.minutes:g}", card.hardware, card.score) for name, card in cards]
-    open_console().print(table("recipes", ("name", "shows", "minutes", "hardware", "score"), rows))
+    print_table("recipes", ("name", "shows", "minutes", "hardware", "score"), rows)
 
 
 def _check_out(out: Path, typed: str, overwrite: bool) -> None:

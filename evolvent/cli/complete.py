@@ -67,13 +67,13 @@ def complete(
         raise ValueError(f"completions are written as .png or .npz, not as {out}")
     check_place(Path(out), overwrite=overwrite)
     saved = opened(source, device, of_images="only images are completed")
-    check_at_once(saved, sampling.at_once(saved))
+    at_once = sampling.at_once(saved)
     asked = _asked(saved, data, hide, num, tries, label)
     stages = sampling.stages(stages_to_complete(saved.learner))
     seen = to_particles(asked.pixels.to(saved.device))
     completed = complete_rows(
         sampling.weighed(saved.learner), seen, asked.view, sigma=sigma, seed=sampling.seed, stages=stages,
-        labels=asked.labels, batch_size=sampling.at_once(saved), precision=sampling.computed_in(saved),
+        labels=asked.labels, batch_size=at_once, precision=sampling.computed_in(saved),
     )  # fmt: skip
     _write(as_seen(completed), asked, tries, Path(out))
     off = ((completed - seen.cpu()).square().mean() / asked.hidden_share).sqrt()

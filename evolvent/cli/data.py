@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from evolvent import pictures
-from evolvent.cli.terminal import counted, open_console, table
+from evolvent.cli.terminal import counted, print_table
 from evolvent.cli.writing import write_array
 from evolvent.data.album import Album
 from evolvent.data.arrays import file_album
@@ -65,7 +65,9 @@ def data(
     splits = [name for name in ("train", "test") if name in there] if split is None else [split]
     if not splits:
         raise ValueError(f"{source} has no train or test part; pick one with --split")
-    albums = {name: _limited(open_album(source, size, split=name, channels=channels), num) for name in splits}
+    albums = {name: open_album(source, size, split=name, channels=channels) for name in splits}
+    if num is not None:
+        albums = {name: album.at_most(num) for name, album in albums.items()}
     figures = write_albums(albums, target)
     first = next(iter(albums))
     pictures.save(torch.from_numpy(_some(target, first)).permute(0, 3, 1, 2), drawn)
@@ -85,7 +87,7 @@ def write_albums(albums: dict[str, Album], path: Path) -> dict[str, Figures]:
 def _write(archive: zipfile.ZipFile, split: str, album: Album) -> Figures:
     shape = (album.num, *album.shape)
     levels = np.zeros((album.shape[2], 256), np.int64)
-    pieces = counted(album.every_piece(), album.num, open_console())
+    pieces = counted(album.every_piece(), album.num)
     write_array(archive, f"{split}_x", shape, _tallied(pieces, levels))
     if album.labels is None:
         return Figures(shape, levels, None)
@@ -107,17 +109,13 @@ def _some(path: Path, split: str) -> np.ndarray:
     return np.concatenate(list(rows.every_piece()))
 
 
-def _limited(album: Album, num: int | None) -> Album:
-    return album if num is None else album.at_most(num)
-
-
 def _report(source: str, figures: dict[str, Figures]) -> None:
     rows = [
         row
         for split, one in figures.items()
         for row in ((f"{split}: {what}", value) for what, value in described(one))
     ]
-    open_console().print(table(source, ("what", "value"), rows))
+    print_table(source, ("what", "value"), rows)
 
 
 def described(figures: Figures) -> list[tuple[str, str]]:

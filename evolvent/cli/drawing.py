@@ -5,20 +5,20 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from evolvent.cli.terminal import counted, open_console
+from evolvent.cli.options import hyphenated
+from evolvent.cli.terminal import counted
 from evolvent.data.pixels import to_pixels
 from evolvent.dynamics import Dynamics
 from evolvent.learners.ggcn import checked_weight
 from evolvent.machine import Precision, computed_in
 from evolvent.pretrained import Saved, from_pretrained
 from evolvent.processes.joining import take_gpu
-from evolvent.processes.leading import Ask, led
+from evolvent.processes.leading import Ask, led, turns
 from evolvent.processes.ranks import ALONE, Ranks
 from evolvent.sampling import check_counts, choose_stages, draw_chunk
 from evolvent.shapes import Pixels, Points, shows
@@ -72,18 +72,20 @@ class Sampling:
 
     def asked(self) -> str:
         """What was asked for in place of the defaults, as it is typed: --beta 4.0 --seed 1."""
-        typed = []
+        words = []
         for field in fields(self):
-            value, option = getattr(self, field.name), f"--{field.name.replace('_', '-')}"
+            value, option = getattr(self, field.name), hyphenated(f"--{field.name}")
             if isinstance(value, dict):
-                typed += [f"{option}.{stage} {number}" for stage, number in value.items()]
+                words += [f"{option}.{stage} {number}" for stage, number in value.items()]
             elif value != field.default:
-                typed.append(f"{option} {value}")
-        return " ".join(typed)
+                words.append(f"{option} {value}")
+        return " ".join(words)
 
     def at_once(self, saved: Saved) -> int:
-        """How many are drawn at once."""
-        return saved.at_once if self.batch_size is None else self.batch_size
+        """How many are drawn at once. ValueError for more than this machine could ever hold."""
+        num = saved.at_once if self.batch_size is None else self.batch_size
+        check_at_once(saved, num)
+        return num
 
     def computed_in(self, saved: Saved) -> Precision:
         """What the nets compute in on this device. ValueError where what was asked for would make it slower."""
@@ -131,16 +133,14 @@ def draw_into(
         return as_seen(points[: num - first])
 
     def chunks(ask: Ask) -> Iterator[Tensor]:
-        firsts = iter(range(0, num, batch_size))
-        while turn := list(islice(firsts, ranks.num)):
+        for turn in turns(num, batch_size, ranks):
             yield from ask(turn)
 
-    led(ranks, lambda ask: take(counted(chunks(ask), num, open_console())), chunk)
+    led(ranks, lambda ask: take(counted(chunks(ask), num)), chunk)
 
 
 def drawn(saved: Saved, num: int, sampling: Sampling, ranks: Ranks = ALONE) -> Points | Pixels:
     """All of them, in memory; nothing on the other processes than the first."""
-    check_at_once(saved, sampling.at_once(saved))
     way_out = "this machine: draw fewer at a time, with another --seed each"
     check_fits(num, bytes_of(saved.event_shape), memory(), way_out)
     found = []

@@ -10,9 +10,9 @@ from PIL import Image
 
 from evolvent import pictures
 from evolvent.cli.annealing import check_way, tell_nearness
-from evolvent.cli.drawing import Device, check_at_once, is_class, opened
+from evolvent.cli.drawing import Device, Sampling, is_class, opened
 from evolvent.cli.given import images_of
-from evolvent.cli.terminal import counted, open_console, table
+from evolvent.cli.terminal import counted, print_table
 from evolvent.data.images import Images
 from evolvent.likelihood import Energies, energies
 from evolvent.metrics.detection import auroc
@@ -80,8 +80,7 @@ def energy(
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"images are looked at in batches of at least 1, not of {batch_size}")
     saved = opened(source, device, of_images="energies are told of images")
-    at_once = saved.at_once if batch_size is None else batch_size
-    check_at_once(saved, at_once)
+    at_once = Sampling(batch_size=batch_size).at_once(saved)
     given = [images_of(saved, data, split)]
     if against is not None:
         given.append(images_of(saved, against, against_split))
@@ -154,7 +153,7 @@ def _side(
     how = {"batch_size": at_once, "device": saved.device}
     found = [
         energies(saved.learner, pixels[rows], labels=None if classes is None else classes[rows], **how)
-        for rows in counted(torch.arange(len(index)).split(at_once), len(index), open_console())
+        for rows in counted(torch.arange(len(index)).split(at_once), len(index))
     ]
     return Side(name, index, pixels, labels, Energies(*map(torch.cat, zip(*found, strict=True))))
 
@@ -195,7 +194,7 @@ def _print(title: str, sides: list[Side]) -> None:
         for side in sides
         for sign, values in zip(("U", "Φ"), side.found, strict=True)
     ]
-    open_console().print(table(title, ("what", "images", "mean", "spread", *QUANTILES), rows))
+    print_table(title, ("what", "images", "mean", "spread", *QUANTILES), rows)
 
 
 def _summary(values: PerPoint) -> list[str]:

@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -23,8 +23,9 @@ from evolvent.cli.drawing import Device, Sampling, drawn, settle_device
 from evolvent.cli.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.cli.remembering import Remembered, cache_folder
 from evolvent.cli.seeing import Together
-from evolvent.cli.terminal import open_console, table
+from evolvent.cli.terminal import print_table
 from evolvent.cost import Drawing, gradients_a_sample, parameters
+from evolvent.dynamics import Dynamics
 from evolvent.energy import scores_of
 from evolvent.metrics.efflite0 import EffLite0
 from evolvent.metrics.gauges import (
@@ -57,6 +58,8 @@ class Case(NamedTuple):
     samples: Tensor
     saved: Saved | None
     given: Given
+    stages: Mapping[str, Dynamics] | None = None
+    """That a run's samples went through."""
     cost: Drawing | None = None
     """Of samples that were drawn for it by a learner with an energy."""
 
@@ -163,14 +166,13 @@ def _of_run(
         raise ValueError("--split is the part of the data that --against names: give both or none")
     else:
         given = own_data(saved, num)
-    begun = time.monotonic()
+    stages, begun = sampling.stages(saved.learner.stages), time.monotonic()
     samples = drawn(saved, num, sampling, here())
     seconds = (time.monotonic() - begun) / num
     if not scores_of(saved.learner):  # nothing whose gradients could be counted
-        return Case(samples, saved, given)
-    stages = sampling.stages(saved.learner.stages)
+        return Case(samples, saved, given, stages)
     gradients = gradients_a_sample(saved.learner, stages, device=saved.device)
-    return Case(samples, saved, given, Drawing(gradients, seconds))
+    return Case(samples, saved, given, stages, Drawing(gradients, seconds))
 
 
 def _scores(case: Case, sight: Sight) -> list[Score]:
@@ -245,7 +247,7 @@ def _check_kept(run: Path) -> None:
 def _keep(scores: list[Score], run: Path, case: Case, sampling: Sampling, *, against: str | None) -> None:
     """One line a score in the run's scores.jsonl."""
     saved = case.saved
-    stages = {name: asdict(stage) for name, stage in sampling.stages(saved.learner.stages).items()}
+    stages = {name: asdict(stage) for name, stage in case.stages.items()}
     beta = getattr(sampling.weighed(saved.learner), "beta", None)
     asked = replace(sampling, seed=Sampling.seed, batch_size=Sampling.batch_size).asked()
     drawn = {"seed": sampling.seed, "stages": stages, "beta": beta, "asked": asked or None}
@@ -260,7 +262,7 @@ def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> 
     if asked := sampling.asked():
         title = f"{title}, drawn with {asked},"
     heads = ("measure", "value", "samples", "reference", "protocol", "resize", "floor")
-    open_console().print(table(f"{title} against {case.given.name}", heads, map(_row, scores)))
+    print_table(f"{title} against {case.given.name}", heads, map(_row, scores))
     if case.cost:
         print(_told_cost(case))
     if case.given.note:

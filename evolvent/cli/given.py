@@ -76,10 +76,7 @@ def read_samples(source: str, num: int | None) -> Pixels:
 
 def own_data(saved: Saved, num: int) -> Given:
     """Held-out and training data of a run's recipe; a law whose density is known stands for both."""
-    if saved.experiment.held_out is None:
-        name = short_name(saved.recipe)
-        raise ValueError(f"the recipe {name} has no held-out data: say by --against what to hold samples to")
-    held_out = saved.experiment.held_out()
+    held_out = _held_out(saved, "say by --against what to hold samples to")
     if hasattr(held_out, "log_density"):
         return Given(held_out, None, True, "the exact law", own=True)
     data = saved.experiment.data()
@@ -132,7 +129,10 @@ def images_of(saved: Saved, data: str | None, split: str | None) -> tuple[str, I
     if data is None and split is not None:
         raise ValueError("--split is the part of the data that --data names: give both or none")
     if data is None:
-        return "its held-out data", _held_out(saved)
+        images = _held_out(saved, "name images by --data")
+        if not _holds_images(images):
+            raise ValueError("the recipe's data are drawn anew each time: name images by --data")
+        return "its held-out data", _in_memory(images)
     split = split or ("test" if "test" in splits_of(data) else _main_part(data))
     images, wanted = _read(data, split, saved.event_shape), saved.event_shape
     if images.event_shape != wanted:
@@ -143,13 +143,11 @@ def images_of(saved: Saved, data: str | None, split: str | None) -> tuple[str, I
     return f"{data}, {split}", _in_memory(images)
 
 
-def _held_out(saved: Saved) -> Images:
+def _held_out(saved: Saved, way_out: str) -> nn.Module:
+    """The recipe's own source of held-out data, a law or images. ValueError where it has none."""
     if saved.experiment.held_out is None:
-        raise ValueError(f"the recipe {short_name(saved.recipe)} has no held-out data: name images by --data")
-    images = saved.experiment.held_out()
-    if not _holds_images(images):
-        raise ValueError("the recipe's data are drawn anew each time: name images by --data")
-    return _in_memory(images)
+        raise ValueError(f"the recipe {short_name(saved.recipe)} has no held-out data: {way_out}")
+    return saved.experiment.held_out()
 
 
 def _part(against: str, split: str, shape: tuple[int, ...]) -> Pixels:

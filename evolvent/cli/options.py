@@ -34,7 +34,7 @@ class Parser(ArgumentParser):
         )
 
     def format_help(self) -> str:
-        return OPTION.sub(lambda option: option[0].replace("_", "-"), super().format_help())
+        return OPTION.sub(lambda option: hyphenated(option[0]), super().format_help())
 
 
 def run_command(command: Callable[..., None], prog: str, words: Sequence[str]) -> None:
@@ -103,7 +103,7 @@ def sentence(message: str, parser: Parser) -> str:
     if found := re.match(r'Parser key "([\w.]+)"', message):
         return _wrong_value(found[1], message)
     if found := re.match(r"argument (--[\w.]+): expected one argument", message):
-        return f"{_typed(found[1])} needs a value"
+        return f"{hyphenated(found[1])} needs a value"
     if found := re.match(r'(?:Key "|the following arguments are required: )([\w.]+)', message):
         return f"{_as_typed(found[1], parser)} is missing (`{parser.prog} --help` says what it is)"
     return " ".join(message.split())
@@ -113,8 +113,8 @@ def _unknown(word: str, parser: Parser) -> str:
     if not word.startswith("--"):
         place = ": a recipe comes right after train" if " train" in parser.prog else ""
         return f'"{word}" has no place here{place} (`{parser.prog} --help` shows what has)'
-    option = _typed(word.partition("=")[0])
-    known = [_typed(name) for action in parser._actions for name in action.option_strings if name[:2] == "--"]
+    option = hyphenated(word.partition("=")[0])
+    known = [hyphenated(name) for name in parser._option_string_actions if name[:2] == "--"]
     close = get_close_matches(option, known, n=1)
     hint = f"; did you mean {close[0]}?" if close else ""
     return f"{parser.prog} has no option {option}{hint} (`{parser.prog} --help` lists them)"
@@ -131,7 +131,7 @@ def _wrong_value(key: str, message: str) -> str:
     given = value[1].strip()
     if nested := NESTED.fullmatch(given):
         key, given = f"{key}.{nested[1]}", nested[2]
-    return f'{_typed("--" + key)} takes {named}, not "{given}"'
+    return f'{hyphenated("--" + key)} takes {named}, not "{given}"'
 
 
 def _kind(name: str) -> str:
@@ -143,22 +143,18 @@ def _kind(name: str) -> str:
 
 def _as_typed(name: str, parser: Parser) -> str:
     """A keyword as it is typed: an option with its hyphens, what comes first by its name alone."""
-    return _typed(f"--{name}") if f"--{name}" in parser._option_string_actions else f"the {name}"
+    return hyphenated(f"--{name}") if f"--{name}" in parser._option_string_actions else f"the {name}"
 
 
-def _typed(option: str) -> str:
+def hyphenated(option: str) -> str:
+    """--num_steps as a person writes it."""
     return option.replace("_", "-")
 
 
 def _switched_on(word: str, next_word: str, parser: Parser) -> str:
     """--flip as --flip=true where no value follows; anything else stays as it is."""
-    switches = {
-        name
-        for action in parser._actions
-        if getattr(action, "_typehint", None) is bool
-        for name in action.option_strings
-    }
-    return f"{word}=true" if word in switches and next_word.startswith("--") else word
+    is_switch = getattr(parser._option_string_actions.get(word), "_typehint", None) is bool
+    return f"{word}=true" if is_switch and next_word.startswith("--") else word
 
 
 def _underscored(word: str) -> str:

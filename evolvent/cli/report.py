@@ -9,11 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
-
 from evolvent import pictures
-from evolvent.cli.terminal import WHOLE, open_console, table
-from evolvent.cost import Drawing
+from evolvent.cli.options import hyphenated
+from evolvent.cli.terminal import WHOLE, open_console, print_table
+from evolvent.cost import Drawing, in_mib
 from evolvent.metrics.scores import told_floor
 from evolvent.recipes.find import short_name
 from evolvent.storage.files import check_place
@@ -57,24 +56,25 @@ def report(source: list[str], *, out: str | None = None, overwrite: bool = False
     if not signs:
         raise ValueError(f"{', '.join(pasts)}: no vital sign was logged, so there is none to draw")
     pictures.save_image(pictures.curves({name: past.lines for name, past in pasts.items()}, signs), place)
-    console, heads = open_console(), [*pasts]
-    _show(console, "runs", ("what", *heads), rows_of([*pasts.values()], signs))
+    heads = [*pasts]
+    _show("runs", ("what", *heads), rows_of([*pasts.values()], signs))
     if costs := cost_rows([*pasts.values()]):
-        _show(console, "costs", ("what", *heads), costs)
+        _show("costs", ("what", *heads), costs)
     if scores := score_rows([*pasts.values()]):
-        _show(console, "scores", ("measure", "samples", "reference", "protocol", *heads, "real"), scores)
+        _show("scores", ("measure", "samples", "reference", "protocol", *heads, "real"), scores)
     print(f"curves:  {place}")
 
 
-def _show(console: Console, title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
+def _show(title: str, heads: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     """A column a run; where so many have no room, a row a run, in as many tables as their columns take."""
-    if len(heads) * COLUMN <= console.width:
-        console.print(table(title, heads, rows))
+    width = open_console().width
+    if len(heads) * COLUMN <= width:
+        print_table(title, heads, rows)
         return
-    num = max(1, (console.width - 4 - min(WHOLE, max(map(len, heads)))) // COLUMN)
+    num = max(1, (width - 4 - min(WHOLE, max(map(len, heads)))) // COLUMN)
     for i in range(0, len(rows), num):
         part = [heads, *rows[i : i + num]]
-        console.print(table(title, [column[0] for column in part], [*zip(*part, strict=True)][1:]))
+        print_table(title, [column[0] for column in part], [*zip(*part, strict=True)][1:])
 
 
 def past_of(path: Path) -> Past:
@@ -100,7 +100,7 @@ def rows_of(pasts: Sequence[Past], signs: Sequence[str]) -> list[tuple[str, ...]
     for name in dict.fromkeys(name for options in given for name in options):
         values = [str(options.get(name, "-")) for options in given]
         if len(set(values)) > 1:
-            rows.append((f"--{name.replace('_', '-')}", *values))
+            rows.append((hyphenated(f"--{name}"), *values))
     for name in ("step", "seconds", *signs):
         rows.append((name.replace("_", " "), *(_cell(past.lines[-1], name) for past in pasts)))
     return rows
@@ -118,7 +118,7 @@ def _costs(past: Past) -> dict[str, str]:
     if counts := record.get("parameters"):
         costs["parameters"] = f"{sum(counts.values()):,}"
     if most := record.get("peak_memory"):
-        costs["peak memory, MiB"] = f"{most / 2**20:,.0f}"
+        costs["peak memory, MiB"] = in_mib(most)
     drawn = [score for score in past.scores.values() if not score.get("asked") and score.get("cost")]
     if drawn:
         costs |= Drawing(drawn[-1]["cost"]["gradients"], drawn[-1]["cost"]["seconds"]).told()

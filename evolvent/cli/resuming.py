@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from evolvent.cli.options import hyphenated
 from evolvent.recipes.find import DATA, RecipeFunction, defaults_of, full_reference, short_name
 from evolvent.storage.circumstances import SourceChanged
 
@@ -41,11 +42,11 @@ def moved_data(record: dict[str, Any], facts: dict[str, Any], recipe: RecipeFunc
     after = {"seed": facts["seed"]} | facts["arguments"]
     changed = {name: value for name, value in after.items() if not _equal(before[name], value)}
     for name in changed:
-        option = name.replace("_", "-")
+        option = hyphenated(f"--{name}")
         if not _may_move(name, before[name], after[name]):
             raise ValueError(
-                f"the run was made with --{option} {before[name]}, and a resumed run keeps its options:"
-                f" leave --{option} out, or start a new run with another --out"
+                f"the run was made with {option} {before[name]}, and a resumed run keeps its options:"
+                f" leave {option} out, or start a new run with another --out"
             )
     return changed
 
@@ -60,8 +61,8 @@ def check_data(arguments: dict[str, Any]) -> None:
 def tell_moved(record: dict[str, Any], moved: dict[str, Any]) -> None:
     """Warn that the data lie elsewhere now: that they are the same nobody knows."""
     for name, place in moved.items():
-        option, before = name.replace("_", "-"), record["arguments"].get(name)
-        sentence = f"the run was made with --{option} {before} and goes on with {place}"
+        option, before = hyphenated(f"--{name}"), record["arguments"].get(name)
+        sentence = f"the run was made with {option} {before} and goes on with {place}"
         warnings.warn(f"{sentence}: only the same data make it the same run", SourceChanged, stacklevel=2)
 
 

@@ -7,14 +7,13 @@ weights are random is the same everywhere.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from evolvent.cli.terminal import counted, open_console
+from evolvent.cli.terminal import counted
 from evolvent.metrics.features import Features, check_pixels, extract_piece
-from evolvent.processes.leading import led
+from evolvent.processes.leading import led, turns
 from evolvent.processes.ranks import ALONE, Ranks
 from evolvent.recipes.find import own_fault
 
@@ -59,12 +58,11 @@ class Together:
     ) -> Features:
         check_pixels(pixels_uint8, "the pictures")
         self.detector, self.device = detector, device
-        pieces = counted(self._pieces(pixels_uint8), len(pixels_uint8), open_console())
+        pieces = counted(self._pieces(pixels_uint8), len(pixels_uint8))
         return torch.cat(list(pieces)).to(device)
 
     def _pieces(self, pixels: Tensor) -> Iterator[Features]:
-        firsts = iter(range(0, len(pixels), BATCH_SIZE))
-        while turn := list(islice(firsts, self.ranks.num)):
+        for turn in turns(len(pixels), BATCH_SIZE, self.ranks):
             yield from self.ask(
                 [
                     Batch(first, pixels[first : first + BATCH_SIZE], self._weights(i))

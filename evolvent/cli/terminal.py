@@ -129,8 +129,9 @@ def drop_output() -> None:
         os.close(nowhere)
 
 
-def watch(console: Console) -> Watcher:
+def watch() -> Watcher:
     """The bar where a person looks on, lines elsewhere."""
+    console = open_console()
     return Bar(console) if console.is_terminal else Lines(console)
 
 
@@ -149,17 +150,23 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def counted(chunks: Iterable, total: int, console: Console) -> Iterable:
+def counted(chunks: Iterable, total: int) -> Iterable:
     """The chunks, under a bar that counts their rows where a person looks on."""
     columns = [BarColumn(bar_width=24), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn()]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with passing(*columns) as progress:
         task = progress.add_task("", total=total)
         for chunk in chunks:
             yield chunk
             progress.advance(task, len(chunk))
 
 
-def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def passing(*columns: ProgressColumn) -> Progress:
+    """A bar that is gone when its work is done, and never there where no person looks on."""
+    console = open_console()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def print_table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table of text: no word of it, such as a folder's name or a line of a file, is markup or steers the terminal."""
     made = Table(title=Text(printable(title)), title_justify="left")
     rows = [*rows]
@@ -168,7 +175,7 @@ def table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Ta
         made.add_column(Text(printable(head)), no_wrap=whole and i == 0, overflow="fold")
     for row in rows:
         made.add_row(*(Text(printable(cell)) for cell in row))
-    return made
+    open_console().print(made)
 
 
 def printable(text: str) -> str:

@@ -19,13 +19,12 @@ from typing import Any, NamedTuple
 
 import torch
 from jsonargparse import Namespace
-from rich.console import Console
 from torch import nn
 
 from evolvent.cli.drawing import Device, settle_device
 from evolvent.cli.options import Parser, parse
 from evolvent.cli.resuming import check_data, moved_data, tell_moved, under
-from evolvent.cli.terminal import clock, drop_output, open_console, table, vital_signs, watch
+from evolvent.cli.terminal import clock, drop_output, print_table, vital_signs, watch
 from evolvent.nets.deepening import missing_blocks, with_blocks_of
 from evolvent.nets.retelling import known_by, with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
@@ -67,14 +66,14 @@ class Origin(NamedTuple):
     init_from: dict[str, Any] | None = None
     """Where they come from, as run.json keeps it."""
 
-    def recipe(self) -> str:
-        made = self.record or self.init_from
-        return made["recipe"] if made else DEFAULT_RECIPE
+    @property
+    def made(self) -> dict[str, Any]:
+        """The recipe and the arguments that the run, or the weights, were made with."""
+        return self.record or self.init_from or {"recipe": DEFAULT_RECIPE, "arguments": {}}
 
     def arguments(self, recipe: RecipeFunction) -> dict[str, Any]:
-        """Those that the run, or the weights, were made with; classes are those of the new run's data."""
-        made = self.record or self.init_from
-        known = made["arguments"] if made else {}
+        """Those that it was made with; classes are those of the new run's data."""
+        known = self.made["arguments"]
         if self.record or known.get(CLASSES) is None or defaults_of(recipe).get(CLASSES, 0) is not None:
             return known
         return known | {CLASSES: None}
@@ -87,10 +86,10 @@ def train(words: list[str]) -> int:
     if origin.record:
         origin = origin._replace(record=under(origin.record, reference))
         reference = None
-    record = origin.record
-    reference = full_reference(reference) if reference is not None else origin.recipe()
+    record, made_by = origin.record, origin.made["recipe"]
+    reference = full_reference(reference) if reference is not None else made_by
     recipe = find(reference)
-    defaults = origin.arguments(recipe) if origin.recipe() == reference else {}
+    defaults = origin.arguments(recipe) if made_by == reference else {}
     values = parse(_train_parser(reference, recipe, defaults), words)
     _check_limits(values.max_minutes, values.threads)
     if values.out is not None and not values.out.strip():
@@ -216,13 +215,12 @@ def _tell_of_lost(known: int, own: list[int], source: str, arguments: dict[str, 
 
 
 def _train(run: Run, trainer: Trainer, max_minutes: float | None) -> int:
-    console = open_console()
-    show = watch(console)
+    show = watch()
     together = f", {trainer.ranks.num} processes" if trainer.ranks.num > 1 else ""
     show.say(f"{short_name(run.record['recipe'])} into {run.path} on {trainer.device}{together}")
     ending = train_session(run, trainer, max_minutes=max_minutes, show=show)
     if ending.status == "finished":
-        _print_ending(console, run, trainer, ending)
+        _print_ending(run, trainer, ending)
         return 0
     if ending.signal in (signal.SIGHUP, signal.SIGPIPE):  # nobody is left to be told
         drop_output()
@@ -303,13 +301,13 @@ def _check_limits(max_minutes: float | None, threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _print_ending(console: Console, run: Run, trainer: Trainer, ending: Ending) -> None:
+def _print_ending(run: Run, trainer: Trainer, ending: Ending) -> None:
     name, steps = short_name(run.record["recipe"]), trainer.step
     rows = [
         ("steps", f"{steps} in {clock(ending.seconds)} ({steps / max(ending.seconds, 1e-9):.3g} a second)"),
         ("vital signs", vital_signs(ending.line) or "-"),
     ]
-    console.print(table(f"{name}: finished", ("what", "value"), rows))
+    print_table(f"{name}: finished", ("what", "value"), rows)
     shown = (run.path / "samples.png").is_file()  # points of most shapes have no picture
     if shown:
         print(f"samples:  {run.path / 'samples.png'}")

@@ -15,7 +15,7 @@ from torch import Tensor
 from evolvent import pictures
 from evolvent.cli.drawing import bytes_of, check_fits
 from evolvent.shapes import shows
-from evolvent.storage.files import folder_whole, open_whole
+from evolvent.storage.files import folder_above, folder_whole, open_whole
 
 MOST_POINTS = 1_000_000
 """In a picture of the plane; more are a red sheet, an hour later."""
@@ -78,13 +78,6 @@ def check_kind(num: int, shape: tuple[int, ...], path: Path) -> None:
 
 def check_disk(num: int, shape: tuple[int, ...], path: Path) -> None:
     """Refuse more than the disk has room for; what compresses well is not reckoned with."""
-    folder = path.absolute().parent
-    while not folder.is_dir():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
-    check_fits(
-        num,
-        bytes_of(shape),
-        free,
-        f"disk that are free for {path}: draw fewer at a time, with another --seed each",
-    )
+    free = shutil.disk_usage(folder_above(path)).free
+    whose = f"disk that are free for {path}: draw fewer at a time, with another --seed each"
+    check_fits(num, bytes_of(shape), free, whose)

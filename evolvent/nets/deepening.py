@@ -11,11 +11,8 @@ import copy
 import torch
 from torch import nn
 
-from evolvent.nets.mapping import NormalisedBlock
 from evolvent.nets.retelling import Weights
 from evolvent.nets.score import ResidualBlock, wake
-
-BLOCKS = (ResidualBlock, NormalisedBlock)
 
 
 def with_blocks_of(learner: nn.Module, weights: Weights) -> Weights:
@@ -38,11 +35,11 @@ def missing_blocks(learner: nn.Module, weights: Weights) -> list[str]:
     def known(path: str) -> bool:
         return any(name.startswith(f"{path}.") for name in weights)
 
-    paths = [path for path, part in learner.named_modules() if isinstance(part, BLOCKS) and not known(path)]
-    return [path for path in paths if known(path.rpartition(".")[0])]
+    blocks = [path for path, part in learner.named_modules() if isinstance(part, ResidualBlock)]
+    return [path for path in blocks if not known(path) and known(path.rpartition(".")[0])]
 
 
-def _identity_like(block: nn.Module) -> nn.Module:
+def _identity_like(block: ResidualBlock) -> ResidualBlock:
     """A residual block of that shape that is drawn anew, but for its second convolution, which is 0."""
     new = copy.deepcopy(block)
     wake(new)
@@ -55,7 +52,7 @@ def _identity_like(block: nn.Module) -> nn.Module:
 def _check_no_deeper(learner: nn.Module, weights: Weights) -> None:
     """ValueError where the weights have more residual blocks in a stage than `learner`."""
     for path, part in learner.named_modules():
-        if not isinstance(part, nn.Sequential) or not all(isinstance(block, BLOCKS) for block in part):
+        if not isinstance(part, nn.Sequential) or not all(isinstance(block, ResidualBlock) for block in part):
             continue
         inside = [name.removeprefix(f"{path}.") for name in weights if name.startswith(f"{path}.")]
         num = len({name.partition(".")[0] for name in inside})

@@ -83,7 +83,7 @@ class Rise(nn.Module):
 
 
 class ResidualMapping(nn.Module):
-    """A linear layer to 4 px, residual blocks with upsampling up to `size`, tanh: mirrors `ResidualScore`."""
+    """A linear layer to 4 px, a residual block at every resolution up to `size`, tanh: mirrors `ResidualScore`."""
 
     def __init__(
         self,
@@ -94,17 +94,15 @@ class ResidualMapping(nn.Module):
         width: int = 64,
         growth: int = 1,
         widest: int = 512,
-        depth: int = 1,
     ) -> None:
         super().__init__()
-        check_counts(channels=channels, num_hidden=num_hidden, width=width, growth=growth, depth=depth)
+        check_counts(channels=channels, num_hidden=num_hidden, width=width, growth=growth)
         widths = stage_widths(size, width, growth, widest)[::-1]
         self.num_hidden, self.widest = num_hidden, widths[0]
         self.read_in = nn.Linear(num_hidden, self.widest * 16)
         self.narrowings = nn.ModuleList(change_width(a, b) for a, b in pairwise([self.widest, *widths]))
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(NormalisedBlock(w) for _ in range(depth))) for w in widths
-        )
+        # One block in a row of its own, by which saved weights are named.
+        self.stages = nn.ModuleList(nn.Sequential(NormalisedBlock(w)) for w in widths)
         self.norm = nn.BatchNorm2d(width)
         self.read_out = nn.Conv2d(width, channels, kernel_size=3, padding=1)
         wake(self)

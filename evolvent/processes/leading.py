@@ -7,7 +7,7 @@ A mistake (ValueError, OSError) of any of them ends all of them with that senten
 may take its time, hours if it must; a process that is gone is missed by the others at once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -28,6 +28,13 @@ class Over:
     """The first is done, or this is the mistake that it ends with."""
 
     mistake: Exception | None
+
+
+def turns(num: int, batch_size: int, ranks: Ranks) -> Iterator[Sequence[int]]:
+    """The first number of every batch of `num` things, as many at a time as there are processes."""
+    firsts = range(0, num, batch_size)
+    for i in range(0, len(firsts), ranks.num):
+        yield firsts[i : i + ranks.num]
 
 
 def led(ranks: Ranks, function: Callable[[Ask], None], answer: Callable[[Task], Answer]) -> None:

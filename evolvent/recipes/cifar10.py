@@ -12,14 +12,12 @@ from typing import Any, Literal
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
-from evolvent.flows import JKO, logistic
-from evolvent.learners.amortized import Adversarial
-from evolvent.learners.multigrid import MultiGrid
+from evolvent.flows import JKO
 from evolvent.nets.mapping import ResidualMapping, Upsampling
 from evolvent.recipes.card import NOT_RUN, recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.labelled import known_classes
-from evolvent.recipes.mapped import mapped, mapped_on_cpu, paired_flow
+from evolvent.recipes.mapped import adversarial_multigrid, mapped, mapped_on_cpu
 from evolvent.recipes.residual import on_images, residual_energy, schedule
 from evolvent.training.schedule import Adam, Experiment
 
@@ -177,13 +175,9 @@ def cifar10_multigrid(
     upsamplings = [
         Upsampling(above, below, CHANNELS, width=mapping_width) for below, above in pairwise(sizes)
     ]
-    learner = MultiGrid(
-        [residual_energy(width, side) for side in sizes],
-        [first, *upsamplings],
-        flow=paired_flow(tau),
-        mapping_loss=Adversarial(logistic),
-        dynamics=noisy_descent(chain_step_size, chain_steps, noise),
-    )
+    energies = [residual_energy(width, side) for side in sizes]
+    image = noisy_descent(chain_step_size, chain_steps, noise)
+    learner = adversarial_multigrid(energies, [first, *upsamplings], tau=tau, dynamics=image)
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
     clocks = schedule(num_steps, batch_size, adam, captured=captured)
     return on_images(learner, partial(of_cifar10, data, size), clocks)

@@ -13,16 +13,15 @@ from evolvent.data.images import Images
 from evolvent.data.packaged import digits as packaged_digits
 from evolvent.dynamics import Dynamics, Langevin
 from evolvent.energy import Energy
-from evolvent.flows import JKO, logistic
-from evolvent.learners.amortized import Adversarial, Cooperative
+from evolvent.flows import JKO
+from evolvent.learners.amortized import Cooperative
 from evolvent.learners.ggcn import GGCN
-from evolvent.learners.multigrid import MultiGrid
 from evolvent.machine import Precision
 from evolvent.nets.mapping import PlainMapping, Upsampling
 from evolvent.nets.score import PlainScore
 from evolvent.recipes.card import recipe
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
-from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
+from evolvent.recipes.mapped import adversarial_ggcn, adversarial_multigrid, paired_flow
 from evolvent.recipes.residual import on_images
 from evolvent.reference import Uniform
 from evolvent.training.schedule import Adam, Experiment, Schedule
@@ -234,12 +233,8 @@ def digits_multigrid(
     sizes = (4, 16, SIZE)
     energies = [energy_of(width, size) for size in sizes]
     upsamplings = [Upsampling(size, below, width=width) for below, size in pairwise(sizes)]
-    learner = MultiGrid(
-        energies,
-        [PlainMapping(sizes[0], num_hidden=num_hidden, width=width), *upsamplings],
-        flow=paired_flow(tau),
-        mapping_loss=Adversarial(logistic),
-        dynamics=noisy_descent(chain_step_size, chain_steps, noise),
-    )
+    mappings = [PlainMapping(sizes[0], num_hidden=num_hidden, width=width), *upsamplings]
+    image = noisy_descent(chain_step_size, chain_steps, noise)
+    learner = adversarial_multigrid(energies, mappings, tau=tau, dynamics=image)
     adam = {"energies": Adam(lr), "mappings": Adam(mapping_lr)}
     return on_images(learner, of_digits, Schedule(num_steps, batch_size, adam, precision=precision))

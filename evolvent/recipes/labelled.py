@@ -9,20 +9,17 @@ from evolvent.data.readers import count_classes
 from evolvent.energy import Energy
 from evolvent.nets.classes import Projection
 
-USUAL_CLASSES = 10
-"""What runs without labels kept before classes were counted: it says nothing."""
-
 
 def known_classes(labels: bool, num_classes: int | None, data: str, size: int) -> int | None:
     """How many classes the nets know, None for none: as many as `data` have, unless a number is given.
 
     ValueError for a number without labels, and where there is none to be counted.
     """
-    if not labels and num_classes not in (None, USUAL_CLASSES):
+    if labels:
+        return count_classes(data, size) if num_classes is None else num_classes
+    if num_classes is not None:
         raise ValueError(f"--num-classes {num_classes} are of labels: give --labels as well, or leave it out")
-    if labels and num_classes is None:
-        return count_classes(data, size)
-    return num_classes if labels else None
+    return None
 
 
 def conditional(energy: Energy, num_classes: int) -> Conditional:

@@ -13,6 +13,7 @@ from evolvent.flows import JKO, Annealed, Flow, logistic
 from evolvent.learners.amortized import Adversarial
 from evolvent.learners.conditional import ConditionalGGCN
 from evolvent.learners.ggcn import GGCN
+from evolvent.learners.multigrid import MultiGrid
 from evolvent.nets.classes import ByClass
 from evolvent.nets.mapping import ResidualMapping
 from evolvent.recipes.labelled import conditional, known_classes
@@ -50,6 +51,14 @@ def adversarial_ggcn(
         return model(energy, mapping_of(num_hidden=num_hidden), **parts)
     mapping = ByClass(mapping_of(num_hidden=2 * num_hidden), num_classes)
     return ConditionalGGCN(conditional(energy, num_classes), mapping, **parts)
+
+
+def adversarial_multigrid(
+    energies: list[Energy], mappings: list[nn.Module], *, tau: float, dynamics: Dynamics
+) -> MultiGrid:
+    """An energy and a mapping a grid, the coarsest first; every mapping descends its energy."""
+    loss = Adversarial(logistic)
+    return MultiGrid(energies, mappings, flow=paired_flow(tau), mapping_loss=loss, dynamics=dynamics)
 
 
 def mapped(

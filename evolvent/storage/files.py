@@ -62,7 +62,7 @@ def folder_whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def check_place(path: Path, *, overwrite: bool = False) -> None:
+def check_place(path: Path, *, overwrite: bool) -> None:
     """Refuse a place where no file can be written, before hours are spent on what it shall hold.
 
     ValueError for a folder, a device, and what is there already unless it may be overwritten; OSError from the system.
@@ -89,17 +89,22 @@ def _check_writable(path: Path) -> None:
     """Try to write where `path` shall be, or in the nearest folder above it that there is; nothing is left behind."""
     with suppress(FileNotFoundError, NotADirectoryError):
         os.lstat(path)  # a name that cannot be is told here
+    try:
+        with tempfile.TemporaryFile(dir=folder_above(path)):
+            pass
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
+def folder_above(path: Path) -> Path:
+    """The nearest folder above that there is. ValueError where a file stands in the way."""
     folder = path.absolute().parent
     while not folder.is_dir():
         if os.path.lexists(folder):
             raise ValueError(f"{folder} is no folder, and {path} would lie in it: give another name")
         folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        error.filename = str(path)
-        raise
+    return folder
 
 
 def _beside(path: Path) -> Path:

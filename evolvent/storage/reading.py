@@ -95,9 +95,17 @@ def _averaged_in(checkpoint: Path) -> tuple[dict[str, torch.Tensor], dict[str, s
         weights, step = trainer["averaged"], int(trainer["step"])
     except (ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         raise ValueError(f"{checkpoint} is no checkpoint that can be read: {error}") from error
-    metadata = {"recipe": record["recipe"], "arguments": json.dumps(record["arguments"]), "step": str(step)}
-    metadata["sources"] = json.dumps(record.get("sources", {}))
-    return weights, metadata, hashlib.sha256(content).hexdigest()
+    return weights, metadata_of(record, step), hashlib.sha256(content).hexdigest()
+
+
+def metadata_of(record: dict[str, Any], step: int) -> dict[str, str]:
+    """What the header of a model says of the run that it is of: all that rebuilds it."""
+    return {
+        "recipe": record["recipe"],
+        "arguments": json.dumps(record["arguments"]),
+        "step": str(step),
+        "sources": json.dumps(record.get("sources", {})),
+    }
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

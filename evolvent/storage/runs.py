@@ -27,13 +27,16 @@ from torch import nn
 from evolvent.sampling import needed
 from evolvent.storage.circumstances import circumstances, now, version_of
 from evolvent.storage.files import sweep, write_whole
-from evolvent.storage.reading import MODEL, read_log, read_record
+from evolvent.storage.reading import CHECKPOINT, MODEL, metadata_of, read_log, read_record
 from evolvent.storage.sealed import pack_state, pack_weights, unpack_state
 
 NUM_CHECKPOINTS = 3
+STEP = "step-"
+"""Before the number in the name of a file that is of one step."""
 WRITTEN = (".lock", "run.json", "log.jsonl", "samples", "samples.png", "checkpoints", MODEL, "scores.jsonl")
 """The names in a run folder that are written to."""
-WHOLE = ("run.json", "log.jsonl", MODEL, "samples.png", "samples/step-*.png", "checkpoints/step-*.pt")
+WHOLE = ("run.json", "log.jsonl", MODEL, "samples.png")
+WHOLE += (f"samples/{STEP}*.png", f"checkpoints/{STEP}*{CHECKPOINT}")
 """Those of them that whoever holds the folder writes whole."""
 
 
@@ -135,7 +138,7 @@ class Run:
 
         A milestone is the first checkpoint at or past one of the steps `milestones`.
         """
-        write_whole(self.path / "checkpoints" / _file_at(step, ".pt"), pack_state(state))
+        write_whole(self.path / "checkpoints" / name_of(step, CHECKPOINT), pack_state(state))
         files = self.checkpoints()
         kept = {*files[:NUM_CHECKPOINTS]}
         for milestone in milestones:
@@ -151,8 +154,10 @@ class Run:
 
     def checkpoints(self) -> list[Path]:
         """The checkpoint files, newest first."""
-        files = (self.path / "checkpoints").glob("step-*.pt")
-        return sorted((file for file in files if file.stem[5:].isdigit()), key=step_of, reverse=True)
+        files = (self.path / "checkpoints").glob(f"{STEP}*{CHECKPOINT}")
+        return sorted(
+            (file for file in files if file.stem.removeprefix(STEP).isdigit()), key=step_of, reverse=True
+        )
 
     def load_checkpoint(self, *, below: int | None = None) -> tuple[dict[str, Any] | None, list[str]]:
         """The newest readable state, None when there is no checkpoint, and a warning for each that is corrupt.
@@ -186,18 +191,12 @@ class Run:
         weights = {
             name: tensor.detach().cpu().clone().contiguous() for name, tensor in needed(learner).items()
         }
-        metadata = {
-            "recipe": self.record["recipe"],
-            "arguments": json.dumps(self.record["arguments"]),
-            "step": str(step),
-            "evolvent": version_of("evolvent"),
-            "sources": json.dumps(self.record.get("sources", {})),
-        }
+        metadata = metadata_of(self.record, step) | {"evolvent": version_of("evolvent")}
         write_whole(self.path / MODEL, pack_weights(weights, metadata))
 
     def picture_path(self, step: int) -> Path:
         """Where the particles of `step` are shown."""
-        return self.path / "samples" / _file_at(step, ".png")
+        return self.path / "samples" / name_of(step, ".png")
 
 
 class Shadow(Run):
@@ -206,35 +205,23 @@ class Shadow(Run):
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         super().__init__(path, io.BytesIO(), record)
 
-    def discard(self) -> None:
-        pass
-
     def mark(self, status: str, **facts: Any) -> None:
         self.record |= {"status": status} | facts
 
-    def log(self, line: dict[str, Any]) -> None:
-        pass
+    def _leave(self, *_: Any, **__: Any) -> None:
+        """To the first."""
 
-    def cut_log(self, step: int) -> None:
-        pass
-
-    def save_checkpoint(self, step: int, state: dict[str, Any], *, milestones: Sequence[int] = ()) -> None:
-        pass
-
-    def drop_checkpoints(self, *, above: int) -> None:
-        pass
-
-    def save_model(self, step: int, learner: nn.Module) -> None:
-        pass
+    discard = log = cut_log = save_checkpoint = drop_checkpoints = save_model = _leave
 
 
-def _file_at(step: int, ending: str) -> str:
-    return f"step-{step:08d}{ending}"
+def name_of(step: int, suffix: str) -> str:
+    """The name of a file that is of one step; by their names they stand in the order of their steps."""
+    return f"{STEP}{step:08d}{suffix}"
 
 
 def step_of(file: Path) -> int:
     """The step in a checkpoint's name."""
-    return int(file.stem.removeprefix("step-"))
+    return int(file.stem.removeprefix(STEP))
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:

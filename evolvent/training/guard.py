@@ -19,8 +19,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, NamedTuple
 
-WATCHED = ("energy_gap", "force_norm", "particle")
-"""The signs whose size is judged; "particle" is the greatest |x|."""
+WATCHED = {
+    "energy_gap": ("energy_gap@min", "energy_gap@max"),
+    "force_norm": ("force_norm@min", "force_norm@max"),
+    "particle": ("particle_min@min", "particle_max@max"),
+}
+"""The signs whose size is judged, and where a line has their extremes; "particle" is the greatest |x|."""
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,9 @@ class Health:
 
 def sizes(line: Mapping[str, float]) -> dict[str, float]:
     """The greatest absolute value of every watched sign since the last look, those that the learner shows."""
-    found = {}
-    for name in WATCHED:
-        ends = (
-            [f"{name}_min@min", f"{name}_max@max"] if name == "particle" else [f"{name}@min", f"{name}@max"]
-        )
-        if all(end in line for end in ends):
-            found[name] = max(abs(line[end]) for end in ends)
-    return found
+    return {
+        name: max(abs(line[end]) for end in ends) for name, ends in WATCHED.items() if line.keys() >= {*ends}
+    }
 
 
 def likely_cause(line: Mapping[str, float]) -> str:

@@ -60,12 +60,13 @@ class Schedule:
     def __post_init__(self) -> None:
         every = ("log_every", "picture_every", "checkpoint_every")
         for name in ("num_steps", "batch_size", "sampling_batch_size", *every):
-            if not isinstance(getattr(self, name), Integral):
-                raise ValueError(f"{name} is a whole number, not {getattr(self, name)!r}")
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-            if getattr(self, name) >= 2**63:
-                raise ValueError(f"{name} is too large: {getattr(self, name)}")
+            number = getattr(self, name)
+            if not isinstance(number, Integral):
+                raise ValueError(f"{name} is a whole number, not {number!r}")
+            if number < 1:
+                raise ValueError(f"{name} must be at least 1, not {number}")
+            if number >= 2**63:
+                raise ValueError(f"{name} is too large: {number}")
         check_precision(self.precision)
         if not (0 <= self.decay_from <= 1 and 0 <= self.averaging < 1):
             raise ValueError("decay_from must lie in [0, 1] and averaging in [0, 1)")

@@ -115,8 +115,9 @@ class Trainer:
         check_losses(update.losses, self.optimisers)
         norms = {}
         for name, loss in update.losses.items():
-            loss.backward(inputs=parameters_of(self.learner, name))
-            norms[f"gradient_norm_{name}"] = gradient_norm(parameters_of(self.learner, name))
+            parameters = parameters_of(self.learner, name)
+            loss.backward(inputs=parameters)
+            norms[f"gradient_norm_{name}"] = gradient_norm(parameters)
         # Without the graphs that are spent: whoever keeps an update keeps no step alive.
         losses = {name: loss.detach() for name, loss in update.losses.items()}
         return update._replace(losses=losses, stats=update.stats | norms)

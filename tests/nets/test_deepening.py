@@ -1,5 +1,4 @@
 import copy
-from functools import partial
 
 import numpy as np
 import pytest
@@ -7,21 +6,15 @@ import torch
 
 from evolvent.cli.main import main
 from evolvent.nets.deepening import missing_blocks, with_blocks_of
-from evolvent.nets.mapping import ResidualMapping
 from evolvent.nets.score import ResidualScore, wake
 from evolvent.storage.reading import read_record
 
-NETS = {
-    "score": (partial(ResidualScore, 8, 1, width=4), (3, 1, 8, 8)),
-    "mapping": (partial(ResidualMapping, 8, 1, num_hidden=5, width=4), (3, 5)),
-}
 
-
-@pytest.fixture(params=NETS)
-def nets(request):
-    """A net, one of three blocks at every resolution, and points for them."""
-    make, shape = NETS[request.param]
-    return make(depth=1), make(depth=3), torch.randn(shape)
+@pytest.fixture
+def nets():
+    """A score, one of three blocks at every resolution, and points for them."""
+    shallow, deep = (ResidualScore(8, 1, width=4, depth=depth) for depth in (1, 3))
+    return shallow, deep, torch.randn(3, 1, 8, 8)
 
 
 def redrawn(net):
