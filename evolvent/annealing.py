@@ -6,7 +6,9 @@
 Of a GCN q has a formula, and log q(x) + β f(x) − log Z(β) is the log-likelihood. Of a GGCN q is the law of its births,
 which has none; but Z(β) = E exp(β f(g(z))) is taken in hidden space, and says what evolution adds to births without
 it: where the right-hand side is above 0, evolved particles are nearer to data than births are. Its slope in β is
-E_data f − E_{p_β} f, so it is highest at the β whose particles have the data's energy: the maximum-likelihood β.
+E_data f − E_{p_β} f, so it is highest at the β whose particles have the data's energy: the maximum-likelihood β. It is
+also what births lack: KL(data ‖ q) is at least so much, whatever f is (Donsker and Varadhan 1983). Births may lie on a
+surface that no datum lies on, and both divergences be infinite; their difference, the mean log ratio, is not.
 
 Z(β) comes of particles that begin in q and carry weights (Neal, *Annealed importance sampling*, 2001):
 
