@@ -82,14 +82,14 @@ def discrepancy(kernel: Kernel, x: Features, y: Features) -> Estimate:
 
 def _sums(kernel: Kernel, x: Tensor, y: Tensor) -> tuple[PerPoint, Tensor]:
     """The sums of the kernel matrix over its rows and its columns; of one set with itself, without i = j."""
-    rows, columns = [], torch.zeros_like(y[:, 0])
+    rows, columns = torch.zeros_like(x[:, 0]), torch.zeros_like(y[:, 0])
     for first, last in pieces(len(x), len(y)):
         block = kernel(x[first:last], y)
         if x is y:
             block.diagonal(first).zero_()
-        rows.append(block.sum(1))
+        rows[first:last] = block.sum(1)
         columns += block.sum(0)
-    return torch.cat(rows), columns
+    return rows, columns
 
 
 def _jackknife(own: PerPoint, other: PerPoint, num_other: int) -> Tensor:
@@ -160,7 +160,11 @@ def response_distance(x: Features, y: Features) -> Estimate:
 
 
 def pieces(num_rows: int, num_columns: int) -> list[tuple[int, int]]:
-    """First and last row of each block of a matrix that is held at once."""
+    """First and last row of each block of a matrix that is held at once.
+
+    Take room for what is kept of a block before the first: it would lie where the next could, and a process that keeps
+    freed memory (`evolvent.machine`) would grow by a block each time.
+    """
     step = max(1, ENTRIES // num_columns)
     return [(first, min(first + step, num_rows)) for first in range(0, num_rows, step)]
 

@@ -48,28 +48,30 @@ def fidelity(
                 f"{len(samples)} samples and {len(real)} data have no {k} neighbours each: more points or a k ≥ 1"
             )
     ours, theirs = radii(samples, k_support), radii(real, k_support, k_density)
-    precise, balls_round, recalled, held = [], [], 0, 0
+    precise, recalled, held = (
+        torch.zeros(len(s), dtype=torch.bool, device=s.device) for s in (samples, real, real)
+    )
+    balls_round = torch.zeros_like(samples[:, 0])
     for first, last in pieces(len(samples), len(real)):
         squares = squared_distances(samples[first:last], real)
-        precise.append((squares <= theirs[k_support]).any(1))
+        precise[first:last] = (squares <= theirs[k_support]).any(1)
         inside = squares <= theirs[k_density]
-        balls_round.append(inside.sum(1))
-        held = held + inside.sum(0)
-        recalled = recalled + (squares <= ours[k_support][first:last, None]).sum(0)
-    density = float(torch.cat(balls_round).double().mean()) / k_density
-    return Fidelity(_share(torch.cat(precise)), _share(recalled > 0), density, _share(held > 0))
+        balls_round[first:last] = inside.sum(1)
+        held |= inside.any(0)
+        recalled |= (squares <= ours[k_support][first:last, None]).any(0)
+    return Fidelity(_share(precise), _share(recalled), float(balls_round.mean()) / k_density, _share(held))
 
 
 def radii(points: Features, *ks: int) -> dict[int, PerPoint]:
     """The squared radii of the balls round each of the points, itself not counted, for each k."""
-    found = {k: [] for k in set(ks)}
+    found = {k: torch.zeros_like(points[:, 0]) for k in set(ks)}
     for first, last in pieces(len(points), len(points)):
         squares = squared_distances(points[first:last], points)
         squares.diagonal(first).fill_(torch.inf)
         nearest = squares.topk(max(ks), dim=1, largest=False).values
         for k, some in found.items():
-            some.append(nearest[:, k - 1])
-    return {k: torch.cat(some) for k, some in found.items()}
+            some[first:last] = nearest[:, k - 1]
+    return found
 
 
 def check_points(samples: Features, real: Features) -> tuple[Features, Features]:

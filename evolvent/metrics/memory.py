@@ -73,14 +73,14 @@ def nearest(samples: Features, train: Features, *, k: int) -> Tensor:
 def _nearest(points: Features, others: Features, *, but: Tensor | None = None) -> PerPoint:
     """The distance of each point to the nearest of the others, but for the one that it is a copy of."""
     points, others = check_points(points, others)
-    found = []
+    found = torch.zeros_like(points[:, 0])
     for first, last in pieces(len(points), len(others)):
         squares = squared_distances(points[first:last], others)
         if but is not None:
             squares.scatter_(1, but[first:last, None], torch.inf)
         # The distance itself pair by pair: a copy's is 0, not the rounding of a matrix product.
-        found.append((points[first:last] - others[squares.argmin(1)]).norm(dim=1))
-    return torch.cat(found)
+        found[first:last] = (points[first:last] - others[squares.argmin(1)]).norm(dim=1)
+    return found
 
 
 def _ratio(to_train: PerPoint, to_held_out: PerPoint) -> PerPoint:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy
 import ot
 import pytest
@@ -172,3 +175,27 @@ def test_settings_without_a_meaning_are_refused():
         mmd(normal(4), normal(4), bandwidth=0.0)
     with pytest.raises(ValueError, match="at least 2 projections"):
         sliced_wasserstein(normal(4), normal(4), num_projections=1)
+
+
+GROWTH = """
+import resource, torch
+from evolvent.machine import keep_freed_memory
+from evolvent.metrics import distances, fidelity, memory
+
+distances.ENTRIES = 2**20
+torch.set_num_threads(1)
+keep_freed_memory()
+most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+x, y = torch.randn(2, 8000, 2)
+distances.kernel_distance(x[:200], y[:200])
+before = most()
+distances.kernel_distance(x, y), fidelity.fidelity(x, y), memory._nearest(x.double(), y.double())
+print((most() - before) / (8 * distances.ENTRIES))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+def test_matrices_of_all_pairs_take_the_room_of_a_few_blocks():
+    """In a process that keeps freed memory as well, where 64 blocks of each once stood side by side."""
+    ran = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
+    assert float(ran.stdout) < 24
