@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from evolvent.dynamics import MALA
 from evolvent.energy import Energy, Load
-from evolvent.learners.update import evaluating
+from evolvent.learners.update import evaluating, require_one_energy
 from evolvent.noise import ImageNoise
 from evolvent.reference import Uniform
 from evolvent.sampling import check_counts, classes_of
@@ -170,8 +170,7 @@ def law_of(learner: nn.Module) -> Energy:
 
     Raises ValueError where there is none: for a learner of several energies, and a reference without end.
     """
-    if not hasattr(learner, "energy"):
-        raise ValueError(f"{type(learner).__name__} has several energies, and no one of them is the model's")
+    require_one_energy(learner, "no one of them is the model's")
     if hasattr(learner, "mapping"):
         return learner.energy.pullback(learner.mapping, learner.hidden)
     if isinstance(learner.energy.reference, Uniform):

@@ -15,7 +15,7 @@ from torch import nn
 
 from evolvent.data.pixels import to_particles
 from evolvent.energy import Energy
-from evolvent.learners.update import evaluating
+from evolvent.learners.update import evaluating, require_one_energy
 from evolvent.sampling import classes_of
 from evolvent.shapes import Labels, PerPoint, Pixels, Points
 
@@ -71,8 +71,7 @@ def _law(learner: nn.Module, labels: Labels | None) -> Energy:
 
 
 def _check(learner: nn.Module, x: Points | Pixels, labels: Labels | None) -> None:
-    if not hasattr(learner, "energy"):
-        raise ValueError(f"{type(learner).__name__} has several energies, and no one of them is the points'")
+    require_one_energy(learner, "no one of them is the points'")
     shape = learner.energy.reference.event_shape
     if tuple(x.shape[1:]) != shape:
         raise ValueError(f"the model's points are {list(shape)}, and these are {list(x.shape[1:])}")

@@ -17,6 +17,7 @@ from torch import nn
 
 from evolvent.dynamics import Dynamics, Independent, Langevin
 from evolvent.energy import squared_norm
+from evolvent.learners.update import require_one_energy
 from evolvent.machine import Precision, in_full_precision
 from evolvent.sampling import check_counts, classes_of, draw_chunk
 from evolvent.shapes import Labels, PerPoint, Points
@@ -135,8 +136,7 @@ def _temperature(stages: Mapping[str, Dynamics]) -> float:
 
 def _checked(learner: nn.Module, seen: Points) -> Points:
     """The rows as float32, of their own. ValueError where the learner cannot be held to them."""
-    if not hasattr(learner, "energy"):
-        raise ValueError(f"{type(learner).__name__} has several energies, and what is seen belongs to one")
+    require_one_energy(learner, "what is seen belongs to one")
     shape = tuple(draw_chunk(learner, 0, stages={}, batch_size=1, device=seen.device).shape[1:])
     if tuple(seen.shape[1:]) != shape or not seen.is_floating_point():
         raise ValueError(

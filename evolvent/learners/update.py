@@ -68,6 +68,12 @@ def require_separate(learner: nn.Module) -> None:
             )
 
 
+def require_one_energy(learner: nn.Module, and_so: str) -> None:
+    """ValueError for a learner of several energies, as of several grids; `and_so` ends the sentence."""
+    if not hasattr(learner, "energy"):
+        raise ValueError(f"{type(learner).__name__} has several energies, and {and_so}")
+
+
 def require_stages(asked: Iterable[str], offered: Iterable[str]) -> None:
     """ValueError when sampling is asked for a stage that the learner does not have."""
     unknown = [name for name in asked if name not in offered]
