@@ -14,10 +14,10 @@ from torch import nn
 
 from evolvent.dynamics import Dynamics
 from evolvent.learners.ggcn import IN_HIDDEN_SPACE
-from evolvent.learners.update import evaluating, require_stages
-from evolvent.machine import Precision, autocast
+from evolvent.learners.update import require_stages
+from evolvent.machine import Precision
 from evolvent.noise import ImageNoise
-from evolvent.sampling import classes_of
+from evolvent.sampling import classes_of, drawing
 from evolvent.shapes import Hidden, Labelled, Labels, Points, apart, carry
 
 STRAIGHT = 1e-4
@@ -50,7 +50,7 @@ def interpolate(
     stages = own_stages(learner) if stages is None else stages
     require_stages(stages, IN_HIDDEN_SPACE)
     turns = classes_of(learner, classes)
-    with torch.inference_mode(False), torch.no_grad(), autocast(precision, device), evaluating(learner):
+    with drawing(learner, precision, device):
         labels = [turns[i % len(turns)] for i in range(num)] if turns else None
         classes = _Classes(None if labels is None else torch.tensor(labels, device=device))
 

@@ -7,7 +7,8 @@ where freed memory is kept (`evolvent.machine`), as the command line does and a 
 Where a learner knows classes (`num_classes`), point i is of the (i mod n)-th of n classes: all, or those asked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -62,14 +63,20 @@ def draw_chunk(
 
     labels: one a point, in the place of classes in turns.
     """
-    # Not in inference mode, as a chain takes forces.
-    with torch.inference_mode(False), torch.no_grad(), autocast(precision, device), evaluating(learner):
+    with drawing(learner, precision, device):
         noise, chosen = ImageNoise(seed, first, batch_size, device), None if stages is None else dict(stages)
         turns = torch.tensor(classes_of(learner, classes), dtype=torch.int64, device=device)
         if labels is None and len(turns):
             labels = turns[noise.images[:, 0] % len(turns)]
         given = [] if labels is None else [labels.to(device)]
         return learner.sample(batch_size, noise, chosen, *given).cpu()
+
+
+@contextmanager
+def drawing(learner: nn.Module, precision: Precision, device: torch.device | str) -> Iterator[None]:
+    """Where points are drawn: the learner as it samples, no gradient kept, but forces to be had."""
+    with torch.inference_mode(False), torch.no_grad(), autocast(precision, device), evaluating(learner):
+        yield
 
 
 def moments(stages: Mapping[str, Dynamics], num: int) -> list[dict[str, Dynamics]]:

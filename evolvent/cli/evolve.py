@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, classes_named
+from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named
 from evolvent.cli.rows import opened_for_rows, save_rows
 from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
@@ -52,7 +52,7 @@ def evolve(
 def _rows(
     saved: Saved, num: int, stages: list[dict[str, Dynamics]], sampling: Sampling, classes: list[int]
 ) -> Tensor:
-    """Pixels [num, moments, C, H, W], or points [num, moments, 2]."""
+    """Points [num, moments, *event]."""
     batch_size = num if sampling.batch_size is None else sampling.batch_size
     check_counts(num, batch_size)
     check_at_once(saved, batch_size)
@@ -62,5 +62,6 @@ def _rows(
         )
     learner, precision = sampling.weighed(saved.learner), sampling.computed_in(saved)
     how = {"seed": sampling.seed, "classes": classes or None, "device": saved.device, "precision": precision}
-    columns = [draw_chunk(learner, 0, stages=come, batch_size=batch_size, **how)[:num] for come in stages]
-    return as_seen(torch.stack(columns, 1).flatten(0, 1)).unflatten(0, (num, len(stages)))
+    return torch.stack(
+        [draw_chunk(learner, 0, stages=come, batch_size=batch_size, **how)[:num] for come in stages], 1
+    )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, classes_named
+from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named
 from evolvent.cli.rows import opened_for_rows, save_rows
 from evolvent.interpolation import interpolate as interpolated
 from evolvent.interpolation import own_stages
@@ -41,7 +41,5 @@ def interpolate(
     how = {"seed": sampling.seed, "classes": classes or None, "precision": sampling.computed_in(saved)}
     learner = sampling.weighed(saved.learner)
     rows = interpolated(learner, num, frames, stages=stages, device=saved.device, **how)
-    save_rows(
-        as_seen(rows.flatten(0, 1)).unflatten(0, (num, frames)), saved, Path(out), num_classes=len(classes)
-    )
+    save_rows(rows, saved, Path(out), num_classes=len(classes))
     print(f"{num} paths of {frames} births of {short_name(saved.recipe)} at step {saved.step}: {out}")

@@ -6,7 +6,7 @@ from PIL import Image
 from torch import Tensor
 
 from evolvent import pictures
-from evolvent.cli.drawing import Device, opened
+from evolvent.cli.drawing import Device, as_seen, opened
 from evolvent.pretrained import Saved
 from evolvent.sampling import one_energy
 from evolvent.shapes import shows
@@ -31,7 +31,8 @@ def is_moving(out: Path) -> bool:
 
 
 def save_rows(rows: Tensor, saved: Saved, out: Path, *, num_classes: int) -> None:
-    """Pixels [num, moments, C, H, W], or points [num, moments, 2], as one grid or as a shot a moment."""
+    """Points [num, moments, *event] on the CPU, as one grid or as a shot a moment. ValueError when not finite."""
+    rows = as_seen(rows.flatten(0, 1)).unflatten(0, rows.shape[:2])
     if is_moving(out):
         pictures.save_animation(_shots(rows, saved, num_classes), out)
     else:
