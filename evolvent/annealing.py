@@ -24,8 +24,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from evolvent.dynamics import MALA
 from evolvent.energy import Energy, Load
@@ -33,7 +32,7 @@ from evolvent.learners.update import evaluating, require_one_energy
 from evolvent.noise import ImageNoise
 from evolvent.reference import Uniform
 from evolvent.sampling import check_counts, classes_of
-from evolvent.shapes import Labels, PerPoint, Points, Scalar
+from evolvent.shapes import Labels, PerClass, PerPoint, Points, Scalar
 
 BEARS = 0.95
 """Of the particles' worth, what one rung may leave."""
@@ -45,10 +44,6 @@ BEST_STEP = 1.36
 """Times σ² d^(−1/3): the step size of MALA where that is so for N(0, σ² I) in d dimensions."""
 NARROWEST = 1e-6
 """Of two rungs: nearer ones say that f is out of all bounds."""
-
-
-PerClass = Float[Tensor, " num_classes"]
-"""One number for each class that particles are of; for all of them where there are none."""
 
 
 class Rung(NamedTuple):
@@ -89,8 +84,8 @@ class Weighed(Energy):
         return Load(None, False)
 
 
-class Particles(NamedTuple):
-    """A batch of them: where they are, their streams of noise, and the law of their classes."""
+class Batch(NamedTuple):
+    """Of particles: where they are, their streams of noise, and the law of their classes."""
 
     x: Points
     noise: ImageNoise
@@ -100,7 +95,7 @@ class Particles(NamedTuple):
         with torch.no_grad():
             return -self.law.potential(self.x).double().cpu()
 
-    def moved(self, beta: float, step_size: float) -> tuple["Particles", float]:
+    def moved(self, beta: float, step_size: float) -> tuple["Batch", float]:
         """After their moves under p_β, and the share of moves that were accepted."""
         run = MALA(step_size, MOVES).evolve(Weighed(self.law, beta), self.x, self.noise)
         return self._replace(x=run.end), float(run.acceptance)
@@ -180,16 +175,14 @@ def law_of(learner: nn.Module) -> Energy:
     return learner.energy
 
 
-def _born(law: Energy, noise: ImageNoise, known: list[int], turns: Labels) -> Particles:
+def _born(law: Energy, noise: ImageNoise, known: list[int], turns: Labels) -> Batch:
     x = law.reference.sample(len(turns), noise)
     if known:
         law = law.given(torch.tensor(known, device=x.device)[turns.to(x.device)])
-    return Particles(x, noise, law)
+    return Batch(x, noise, law)
 
 
-def _climb(
-    learner: nn.Module, batches: list[Particles], turns: Labels, betas: Sequence[float]
-) -> Iterator[Rung]:
+def _climb(learner: nn.Module, batches: list[Batch], turns: Labels, betas: Sequence[float]) -> Iterator[Rung]:
     num_dims = batches[0].law.reference.num_dims
     step_size = BEST_STEP * float(torch.cat([batch.x for batch in batches]).var()) / num_dims ** (1 / 3)
     log_weights, beta = torch.zeros(len(turns), dtype=torch.float64), 0.0
@@ -213,9 +206,8 @@ def _rung(beta: float, log_weights: PerPoint, turns: Labels, acceptance: float) 
     log_z = torch.stack([w.logsumexp(0) - math.log(len(w)) for w in of_class])
     worth = torch.stack([_worth(w) for w in of_class])
     numbers = torch.tensor([len(w) for w in of_class])
-    return Rung(
-        beta, log_z, ((1 / worth - 1).clamp(min=0) / (numbers - 1)).sqrt(), float(worth.min()), acceptance
-    )
+    error = ((1 / worth - 1).clamp(min=0) / (numbers - 1)).sqrt()
+    return Rung(beta, log_z, error, float(worth.min()), acceptance)
 
 
 def _worth(log_weights: PerPoint) -> Scalar:

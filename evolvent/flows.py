@@ -84,8 +84,7 @@ class JKO(KL):
     """The KL flow's cost plus the kinetic energy of the transport, (τ/4) Σ_ends mean ‖∇Φ(end)‖².   [derived]
 
     By Benamou–Brenier, W₂²(ρ_{t−1}, ρ_t)/2τ ≤ (τ/2) E‖∇Φ‖² along the path, equal to first order in τ; here by the
-    trapezoid rule. It is
-    minimised, so it is a penalty, and τ is its dial; τ = 0 is the KL flow to the last bit.
+    trapezoid rule. It is minimised, so it is a penalty, and τ is its dial; τ = 0 is the KL flow to the last bit.
 
     tau: the JKO step, in the units of a Langevin step size; num_steps · step_size is its natural start.
     ends: of the action, "path" for the previous and the current particles, "data" for the current particles and

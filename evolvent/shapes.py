@@ -22,6 +22,12 @@ Hidden = Float[Tensor, "batch num_hidden"]
 PerPoint = Float[Tensor, " batch"]
 """One number for each point: an energy, a log density."""
 
+PerClass = Float[Tensor, " num_classes"]
+"""One number for each class."""
+
+PerPointAndClass = Float[Tensor, "batch num_classes"]
+"""One number for each point at each class."""
+
 Scalar = Float[Tensor, ""]
 """One number: a loss, a vital sign."""
 

@@ -10,14 +10,10 @@ Both can begin as the net that they stand around, and leave one behind (`nets.re
 """
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from evolvent.nets.score import check_counts, inner_product
-from evolvent.shapes import Hidden, PerPoint, Points, apart, carry
-
-PerClass = Float[Tensor, "batch num_classes"]
-"""A score of each point at each class."""
+from evolvent.shapes import Hidden, PerPoint, PerPointAndClass, Points, apart, carry
 
 MOST_CLASSES = 2**16
 """Each has weights of its own, and images to learn them from."""
@@ -48,7 +44,7 @@ class Projection(nn.Module):
         x, labels = apart(x)
         return inner_product(self.score.features(x), self.score.read_out.weight + self.directions[labels])
 
-    def at_every_class(self, x: Points) -> PerClass:
+    def at_every_class(self, x: Points) -> PerPointAndClass:
         """f(x, y) of points without labels at every y, for one pass of the inner net."""
         features = self.score.features(x).flatten(1)
         weights = self.score.read_out.weight + self.directions
