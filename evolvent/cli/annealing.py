@@ -58,19 +58,19 @@ def tell_nearness(
 
 
 def _row(rung: Rung, ways: Sequence[Nearer]) -> list[str]:
-    log_z = f"{float(rung.log_z.mean()):.3f}"
+    nats = [_nats(way, 3) for way in ways]
     return [
         f"{rung.beta:.3f}",
-        log_z,
-        *(_nats(way, 3) for way in ways),
+        f"{float(rung.log_z.mean()):.3f}",
+        *nats,
         f"{rung.effective:.1%}",
         f"{rung.acceptance:.0%}",
     ]
 
 
 def _sentence(name: str, births: str, way: Sequence[Nearer], own: float) -> str:
-    """Where the law is nearest to a side, and how near it is where the model's own chains run."""
-    best = max(way, key=lambda one: one.nats)
+    """Where the law is nearest to a side, and how near it is at the model's own β."""
+    best = _best(way)
     nearest = f"nearest to {name} at β = {best.beta:.3g}: {_nats(best, 2)} nats an image nearer than {births}"
     at_own = [one for one in way if one.beta == own]
     if at_own:
@@ -85,8 +85,12 @@ def _nats(found: Nearer, digits: int) -> str:
     return f"{found.nats:.{digits}f} ± {found.error:.{digits}f}"
 
 
+def _best(way: Sequence[Nearer]) -> Nearer:
+    return max(way, key=lambda one: one.nats)
+
+
 def _is_past(way: Sequence[Nearer]) -> bool:
-    best = max(way, key=lambda one: one.nats)
+    best = _best(way)
     return way[-1].nats < best.nats - PAST * max(best.error, way[-1].error)
 
 

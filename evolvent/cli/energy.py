@@ -140,7 +140,9 @@ def _classes_of_way(saved: Saved, label: str | None) -> list[int] | None:
     """Those that particles are of on the way from births to the model, None where it knows none."""
     if label == FREE:
         raise ValueError("--anneal climbs class by class: give --label own, or a class such as 3")
-    return None if label is None else classes_of(saved.learner) if label == OWN else [int(label)]
+    if label == OWN:
+        return classes_of(saved.learner)
+    return None if label is None else [int(label)]
 
 
 def _side(
