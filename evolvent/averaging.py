@@ -26,7 +26,7 @@ from evolvent.sampling import draw_chunk, needed
 NUM_BIRTHS, AT_ONCE = 12_800, 64
 """On which batch norm's statistics are measured, and how many are born together; none is kept."""
 LEAST_CORRELATION = 0.5
-"""Of two weights with a common beginning: 0.92 after 11,000 steps apart (docs/results.md)."""
+"""Of two weights with a common beginning: 0.92 after 11,000 steps apart (docs/results-cifar10.md)."""
 
 
 def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str, str]]:

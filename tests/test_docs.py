@@ -20,6 +20,7 @@ from evolvent.nets.score import PlainScore
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [path for path in (*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md"))) if path.is_file()]
+PAGES = [*DOCUMENTS, *sorted(ROOT.glob("*/results.md")), *sorted(ROOT.glob("evolvent/weights/*.md"))]
 PAPER, EXTENDING, METRICS = (ROOT / "docs" / name for name in ("paper.md", "extending.md", "metrics.md"))
 README = ROOT / "README.md"
 
@@ -63,6 +64,27 @@ def test_every_place_that_a_document_names_exists(document):
     for path, name in PLACE.findall(document.read_text()):
         assert file_of(path).is_file(), f"{document.name} names {path}"
         assert not name or source_of(path, name), f"{document.name} names {path}:{name}"
+
+
+LINK = re.compile(r"\]\(([^()\s]+)\)|^\[[\w-]+\]: (\S+)$", re.MULTILINE)
+
+
+def anchors(text):
+    """Of every heading, as a page that shows Markdown makes them: words in small letters, joined by hyphens."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(document):
+    prose = re.sub(r"`[^`]*`", "", document.read_text())
+    for link in map("".join, LINK.findall(prose)):
+        place, _, anchor = link.partition("#")
+        page = document.parent / place if place else document
+        assert "://" in link or page.exists(), f"{document.name} links to {link}"
+        assert not anchor or "://" in link or anchor in anchors(page.read_text()), (
+            f"{document.name} links to {link}"
+        )
 
 
 def test_the_lines_that_the_paper_table_quotes_stand_where_it_says():
