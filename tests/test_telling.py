@@ -135,10 +135,19 @@ def test_it_climbs_from_births_to_the_model_and_says_where_it_is_nearest(place, 
     betas = [float(beta) for beta in re.findall(r"^│ (\d\.\d{3}) ", printed, re.MULTILINE)]
     assert betas[0] == 0 and 1 in betas and sorted(set(betas)) == betas
     found = re.search(
-        r"nearest to (.+) at β = (\S+): (\S+) ± \S+ nats an image nearer than births; at the model's own β = 1,",
+        r"nearest to (.+) at β = ([\d.]+).*: \S+ ± \S+ nats an image nearer than births; at the model's own β = 1,",
         printed,
     )
     assert found[1].endswith("digits.npz, test") and any(abs(float(found[2]) - beta) < 0.01 for beta in betas)
+
+
+def test_it_says_where_the_nearest_beta_is_the_last(place, capsys):
+    """To images of higher scores than particles have at any β the law comes nearer all the way."""
+    energies = told(place, "--data", "{p}/digits.npz", "--label", "3")["energy"]
+    with np.load(place / "digits.npz") as digits:
+        np.savez(place / "likely.npz", images=digits["test_x"][np.argsort(energies)[:2]])
+    told(place, "--data", "{p}/likely.npz", "--label", "3", "--anneal", "20", "--overwrite", "true")
+    assert re.search(r"at β = [1-4]\S* \(the last that was taken", capsys.readouterr().out)
 
 
 def test_it_says_where_there_are_too_few_particles_to_say_anything(place, capsys):

@@ -71,8 +71,11 @@ def _row(rung: Rung, ways: Sequence[Nearer]) -> list[str]:
 def _sentence(name: str, births: str, way: Sequence[Nearer], own: float) -> str:
     """Where the law is nearest to a side, and how near it is at the model's own β."""
     best = _best(way)
-    nearest = f"nearest to {name} at β = {best.beta:.3g}: {_nats(best, 2)} nats an image nearer than {births}"
     at_own = [one for one in way if one.beta == own]
+    where = f"at β = {best.beta:.3g}"
+    if at_own and best is way[-1]:
+        where += " (the last that was taken: a larger one may be nearer still)"
+    nearest = f"nearest to {name} {where}: {_nats(best, 2)} nats an image nearer than {births}"
     if at_own:
         return f"{nearest}; at the model's own β = {own:g}, {_nats(at_own[0], 2)}"
     return (
