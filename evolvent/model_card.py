@@ -12,7 +12,7 @@ from evolvent.storage.reading import newest_scores
 CARD = """\
 ---
 library_name: evolvent
-license: mit
+license: unknown
 tags: [energy-based-model, image-generation]
 ---
 
@@ -27,6 +27,7 @@ $ evolvent sample {name} --num 64 --out samples.png
 * **Arguments**: `{arguments}`
 {made}* **Weights**: {precision} precision, averaged over the run.
 * **Data and their licence**: not said yet.
+* **Licence of these weights**: not said yet; `license` above says so.
 * **Limits**: not said yet.
 
 ## Scores
@@ -67,7 +68,7 @@ def model_card(
 def _trained(record: dict[str, Any]) -> str:
     """How a run came about, in a line or two."""
     machine, commit = record.get("machine", {}), record.get("commit") or "not known"
-    where = machine.get("gpu") or f"{machine.get('num_threads', '?')} CPU threads"
+    where = machine.get("gpu") or f"a CPU, threads: {machine.get('num_threads', '?')}"
     minutes, seed = record.get("seconds", 0) / 60, record["seed"]
     most = f", at most {in_mib(record['peak_memory'])} MiB" if record.get("peak_memory") else ""
     line = f"* **Trained** in {minutes:.1f} minutes on {where}{most}; commit {commit}; seed {seed}.\n"

@@ -73,13 +73,14 @@ def test_a_model_draws_the_classes_that_are_asked_for_and_no_more_points_than_th
     assert sizes == [1, 2, 2, 2]  # the first tells the shape
 
 
-def test_a_model_card_holds_what_the_run_knows(run, tmp_path):
+def test_a_model_card_holds_what_the_run_knows_and_grants_no_licence(run, tmp_path):
     (run / "scores.jsonl").write_text("")
     save_pretrained(run, tmp_path / "mine")
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "evolvent sample mine" in card
     assert '"width": 4' in card
     assert "None yet" in card
+    assert "license: unknown" in card and "mit" not in card.partition("# ")[0]
 
 
 def test_a_recipe_of_ones_own_travels_by_its_files_name_and_is_found_where_the_file_lies(
