@@ -39,11 +39,11 @@ class Evolution(NamedTuple):
     """Share of moves that were accepted, 1 for an unadjusted dynamics."""
 
     def energy_drop(self, end_energy: PerPoint) -> PerPoint:
-        """U(start) − U(end), in nats: what each particle dissipated, 0 at rest.
+        """U(start) − U(end), in nats: what each particle of a chain dissipated.
 
         An unadjusted chain takes no U(end), and every flow has Φ(end) anyway.
         """
-        return torch.zeros_like(end_energy) if self.start_energy is None else self.start_energy - end_energy
+        return self.start_energy - end_energy
 
     def since(self, energy: Energy, start: Points) -> "Evolution":
         """The same end, told from an earlier start: the particles moved before this chain took them over."""

@@ -5,7 +5,7 @@ import torch
 from tiny import trainer
 from torch import nn
 
-from evolvent.dynamics import MALA, Langevin
+from evolvent.dynamics import MALA, Langevin, at_rest
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL
 from evolvent.learners.update import vital_signs
@@ -87,6 +87,14 @@ def test_under_a_linear_score_every_sign_is_known():
 def test_a_flat_energy_has_no_gap_no_spread_and_no_force_on_data():
     signs, _ = signs_of(Energy(Slope(0.0), Uniform((4,))), torch.randn(16, 4), Langevin(0.1, 2))
     assert all(signs[name] == 0 for name in ("energy_gap", "gap_spread", "data_force_norm", "kinetic"))
+
+
+def test_particles_at_rest_show_no_sign_of_a_chain():
+    energy, data = Energy(Slope(3.0), Uniform((4,))), torch.randn(16, 4)
+    resting = at_rest(energy, torch.randn(16, 4))
+    signs = vital_signs(energy, data, resting, KL()(energy, data, resting))
+    moving, _ = signs_of(energy, data, Langevin(0.1, 2))
+    assert moving.keys() - signs.keys() == {"energy_drop", "distance", "acceptance"}
 
 
 def test_the_force_on_data_is_that_of_their_first_eighth():

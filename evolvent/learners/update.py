@@ -35,26 +35,30 @@ class Update(NamedTuple):
 def vital_signs(
     energy: Energy, data: Points, evolution: Evolution, cost: Cost, at_end: PerPoint | None = None
 ) -> dict[str, Scalar]:
-    """What a person watches, as batch means: gap, force, dissipation, action, movement, and how far particles lie.
+    """What a person watches, as batch means: gap, force, action, how far particles lie, and what a chain did.
 
-    Only the force on the data is computed for this, on an eighth of them.
+    Particles at rest have no chain to tell of. Only the force on the data is computed for this, on an eighth of them.
 
     at_end: Φ at the particles, where the cost saw them otherwise than they are.
     """
     some_data = data[: max(1, len(data) // 8)]
-    end_energy = (cost.at_particles if at_end is None else at_end) + energy.pull(evolution.end)
     lowest, highest = evolution.end.aminmax()
-    return {
+    signs = {
         "energy_gap": cost.energy_gap,
         "gap_spread": cost.gap_spread,
         "force_norm": evolution.force_norm.mean(),
         "data_force_norm": squared_norm(energy.force(some_data)).sqrt().mean(),
-        "energy_drop": evolution.energy_drop(end_energy).mean(),
         "kinetic": cost.kinetic,
-        "distance": evolution.distance.mean(),
-        "acceptance": evolution.acceptance,
         "particle_min": lowest,
         "particle_max": highest,
+    }
+    if evolution.start_energy is None:
+        return signs
+    end_energy = (cost.at_particles if at_end is None else at_end) + energy.pull(evolution.end)
+    return signs | {
+        "energy_drop": evolution.energy_drop(end_energy).mean(),
+        "distance": evolution.distance.mean(),
+        "acceptance": evolution.acceptance,
     }
 
 
