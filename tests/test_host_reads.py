@@ -1,6 +1,6 @@
 """Nothing in a chain or a training step waits for a number: a GPU would stand still for each that the host reads."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
@@ -96,3 +96,15 @@ def test_a_training_step_reads_nothing(name):
     with reads() as seen:
         run.advance()
     assert not seen
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_training_and_drawing_mix_no_devices(name, monkeypatch):
+    """On torch's device of tensors without numbers, beside which a tensor of the CPU is an error as on a GPU."""
+    monkeypatch.setattr(
+        "evolvent.training.trainer.autocast", lambda *_: nullcontext()
+    )  # knows no such device
+    run = trainer(LEARNERS[name](), "meta")
+    run.advance()
+    run.advance()
+    assert run.averaged.sample(6, Noise("meta")).shape[0] == 6
