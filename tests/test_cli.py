@@ -1,6 +1,8 @@
 """The command line: what a run leaves, what samples depend on, and one sentence for every mistake."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -328,3 +330,10 @@ def test_a_wrong_value_is_named_with_what_the_option_takes(words, sentence):
     parser.add_function_arguments(function)
     with pytest.raises(ValueError, match="^" + sentence):
         parse(parser, words.split())
+
+
+def test_the_command_line_begins_without_what_few_commands_need():
+    script = (
+        "import sys, evolvent.cli.main; sys.exit(bool({'scipy', 'matplotlib', 'datasets'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

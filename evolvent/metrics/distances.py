@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from evolvent.metrics.features import Features
@@ -144,6 +143,8 @@ def wasserstein(x: Features, y: Features) -> Estimate:
             f"the exact distance pairs equally many points, at most {MOST_ASSIGNED}, not {len(x)} and {len(y)}:"
             " take as many of each, or the sliced distance"
         )
+    from scipy.optimize import linear_sum_assignment  # a third of a second that is needed here alone
+
     squares = _distances(x, y).square().cpu()
     rows, columns = linear_sum_assignment(squares.numpy())
     return Estimate(float(squares[rows, columns].mean().sqrt()), None)
