@@ -3,14 +3,16 @@
 #
 #   benchmarks/gpu_cifar10.sh DATA OUT [MODEL …]
 #
-# Before a long run on a machine that is new: `pytest -k gpu`, minutes at most, holds its GPU to what a CPU computes.
+# Before a long run on a machine that is new: `pytest tests/test_gpu.py tests/test_gpu_drawing.py`, minutes at most, holds
+# its GPU to what a CPU computes.
 # Models: amortized ggcn wgcn gcn multigrid, and ablation, which is benchmarks/ablation.py (default: all, in this order).
 #
 # DATA is an .npz with uint8 train_x and test_x (`evolvent data cifar10 --out cifar10.npz`), or what `evolvent data` reads.
 # Each call goes on with the first model that is unfinished, for one piece; call it until it says "all done". A finished
-# model is scored once: births, and its own stages, 10,000 samples against the 10,000 test images (floor: as many training
-# images), and 50,000 against the 50,000 training images. Where particles evolve in hidden space, 5,000 against the training
-# images at several weights of the energy say which --beta to sample with.
+# model is scored, each score once: births, and its own stages, 10,000 samples against the 10,000 test images (floor: as many
+# training images), and 50,000 against the 50,000 training images; of chains of 1,000 steps from noise, which take the longer,
+# 10,000. Where particles evolve in hidden space, 5,000 against the training images at several weights of the energy say which
+# --beta to sample with. PYTHON is the interpreter (default: python); the package need not be installed where it is called.
 # OPTIONS adds recipe options (--labels learns every class of its own, under all but multigrid; '--init-from OUT/amortized
 # --labels' with another OUT tells a finished model the classes, which held on a CPU where labels at the start collapsed;
 # '--init-from OUT/amortized --augment 0.2' likewise, which took a CPU's model from 21.4 to 19.9 where going on took it to 21.0),
@@ -22,43 +24,59 @@ data=$1 out=$2
 shift 2
 models=("$@")
 [ ${#models[@]} -gt 0 ] || models=(amortized ggcn wgcn gcn multigrid ablation)
-num=${NUM:-10000} all=${NUM:-50000}
+num=${NUM:-10000}
 on=(--device "${DEVICE:-cuda}")
+python=${PYTHON:-python}
 benchmarks=$(dirname "${BASH_SOURCE[0]}")
+
+evolvent() {
+    "$python" -m evolvent "$@"
+}
+
+# NAME OPTION…: evaluate the run once under these options; a call that has taken four minutes ends here.
+score() {
+    local mark=$run/scored-$1
+    shift
+    [ -f "$mark" ] && return
+    evolvent evaluate "$run" "$@" "${on[@]}"
+    touch "$mark"
+    if [ "$SECONDS" -gt 240 ]; then
+        echo "$model goes on with the next call"
+        exit 0
+    fi
+}
 
 for model in "${models[@]}"; do
     run=$out/$model
     if [ "$model" = ablation ]; then
         code=0
         # shellcheck disable=SC2086
-        python "$benchmarks/ablation.py" --data "$data" --out "$run" "${on[@]}" --max-minutes 7.5 ${ABLATION:-} || code=$?
+        "$python" "$benchmarks/ablation.py" --data "$data" --out "$run" "${on[@]}" --max-minutes 7.5 ${ABLATION:-} || code=$?
         [ "$code" -eq 0 ] && continue
         exit "$code" # 124: it goes on with the next call
     fi
     if ! grep -qs '"status": "finished"' "$run/run.json"; then
         code=0
         if [ -f "$run/run.json" ]; then
-            evolvent train --resume --out "$run" --max-minutes 9 || code=$?
+            evolvent train --resume --out "$run" --max-minutes 8 || code=$?
         else
             # shellcheck disable=SC2086
-            evolvent train "cifar10-$model" --data "$data" ${OPTIONS:-} --out "$run" "${on[@]}" --max-minutes 9 || code=$?
+            evolvent train "cifar10-$model" --data "$data" ${OPTIONS:-} --out "$run" "${on[@]}" --max-minutes 8 || code=$?
         fi
         [ "$code" -eq 124 ] && echo "$model goes on with the next call" # out of time, a checkpoint is saved
         exit "$code"
     fi
-    if [ ! -f "$run/scored" ]; then
-        evolvent evaluate "$run" --num "$num" --dynamics none "${on[@]}"
-        evolvent evaluate "$run" --num "$num" "${on[@]}"
-        evolvent evaluate "$run" --num "$all" --against "$data" --split train --measures frechet,kernel "${on[@]}"
-        if [ "$model" = amortized ] || [ "$model" = ggcn ]; then
-            for beta in 2 4 8 16; do
-                evolvent evaluate "$run" --num "${NUM:-5000}" --dynamics selection,hidden --beta "$beta" \
-                    --against "$data" --split train --measures frechet,kernel "${on[@]}"
-            done
-        fi
-        touch "$run/scored"
-        echo "$model is scored"
-        exit 0
-    fi
+    of_training=(--against "$data" --split train --measures frechet,kernel)
+    case $model in gcn | wgcn) all=10000 ;; *) all=50000 ;; esac
+    score births --num "$num" --dynamics none
+    score own --num "$num"
+    score all --num "${NUM:-$all}" "${of_training[@]}"
+    case $model in amortized | ggcn)
+        for beta in 2 4 8 16; do
+            score "beta-$beta" --num "${NUM:-5000}" --dynamics selection,hidden --beta "$beta" "${of_training[@]}"
+        done
+        ;;
+    esac
+    echo "$model is scored"
 done
 echo "all done"

@@ -88,11 +88,10 @@ class Energy(nn.Module):
             return Load(None, False)
         sizes = []
 
-        def weigh(kept: Tensor) -> Tensor:
+        def weigh(kept: Tensor) -> None:  # which is not kept: there is no way back to it
             sizes.append(kept.nbytes if kept.dim() and len(kept) == 2 else 0)
-            return kept
 
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(weigh, lambda kept: kept):
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(weigh, lambda nothing: nothing):
             self(x[:2].detach().requires_grad_())
         bytes_a_point = max(1, sum(sizes) // 2)
         room = KEPT_BYTES if keeps_freed_memory() else FRESH_BYTES

@@ -9,13 +9,18 @@ install_import_hook("evolvent", "shape_check.check").__enter__()
 
 
 @pytest.fixture(params=["cpu", "cuda"])
-def device(request, monkeypatch):
-    """Each that there is; float32 is float32 there, not TF32, and no algorithm is chosen by the clock."""
+def device(request):
+    """Each that there is."""
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU")
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     return request.param
+
+
+@pytest.fixture(autouse=True)
+def float32_is_float32(monkeypatch):
+    """And not TF32, in which a GPU convolves otherwise."""
+    if torch.cuda.is_available():
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
 @pytest.fixture
