@@ -1,4 +1,4 @@
-"""What a GPU must do, at toy size: and in `test_gpu_drawing.py` what it draws: both are for whoever has one.
+"""What a GPU must do, at toy size, and in `test_gpu_drawing.py` what it draws: both are for whoever has one.
 
 Most laws stand for a CPU as well, and are held there so that they are known to be written down right. A CPU's float32
 is the oracle. Two devices then differ by the order of sums, some 1e-6 of the largest number in one, which a step does

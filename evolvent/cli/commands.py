@@ -44,7 +44,8 @@ def sample(
     """Draw samples from a run, a model.safetensors, or shipped weights; sample i depends on (seed, i) alone.
 
     Args:
-        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
+        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, fashion-mnist, cifar10), or
+            owner/name on the hub.
         num: how many.
         out: a .png (one grid), a .npz (images uint8 [N, H, W, C], or points; labels) or a new folder of PNG files.
         overwrite: replace a file that exists.

@@ -52,7 +52,8 @@ def complete(
     """Hide a part of images and draw what it may be, under the energy that a model has learned.
 
     Args:
-        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
+        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, fashion-mnist, cifar10), or
+            owner/name on the hub.
         data: images as `evolvent.data.load` names them, of those their test part (default: the recipe's held-out data).
         hide: left, right, top, bottom, middle, colour, or detail: all but what an image of a quarter of the size shows.
         num: how many images.

@@ -60,7 +60,8 @@ def energy(
     """Tell how likely a model finds images: the energy of each, and how well it parts them from others.
 
     Args:
-        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
+        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, fashion-mnist, cifar10), or
+            owner/name on the hub.
         data: images as `evolvent.data.load` names them (default: the recipe's held-out data).
         split: the part of them to take (default: test, or all of data in one part).
         against: other images, which should have the higher energies.

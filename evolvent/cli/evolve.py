@@ -30,7 +30,8 @@ def evolve(
     """Draw particles as they evolve: a row each, from birth on the left to the sample on the right, or as an animation.
 
     Args:
-        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
+        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, fashion-mnist, cifar10), or
+            owner/name on the hub.
         num: how many particles.
         frames: moments of each, evenly from its birth to its end (default: 12, or all where there are fewer).
         out: a .png of images, or a .gif of images or of points of the plane, over their energy if it knows no classes.

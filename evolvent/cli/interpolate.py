@@ -24,7 +24,8 @@ def interpolate(
     """Draw what lies between two samples, along a great circle of hidden space: a row a pair, or as an animation.
 
     Args:
-        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, cifar10), or owner/name on the hub.
+        source: a run, a checkpoint, a model.safetensors, shipped weights (digits, fashion-mnist, cifar10), or
+            owner/name on the hub.
         num: how many pairs; both of a pair are of one class.
         frames: pictures of each, both ends among them.
         out: a .png of images, or a .gif of images or of points of the plane.
