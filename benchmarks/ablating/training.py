@@ -25,7 +25,7 @@ from evolvent.training.trainer import Trainer
 
 LOOK = 10
 """Steps between two looks at the clock and at the vital signs."""
-SAVE = 30
+SAVE = 120
 """Seconds of training between two checkpoints."""
 MAX_GAP, MAX_REACH = 1000.0, 10.0
 """Beyond this energy gap, in nats, or this far from grey (data reach 1) a cell counts as diverged."""

@@ -237,7 +237,7 @@ def _train_parser(reference: str, recipe: RecipeFunction, defaults: dict[str, An
     story = (inspect.getdoc(recipe) or "Train a recipe.").partition("\n\nArgs:")[0]
     parser = Parser(f"evolvent train {short_name(reference)}", story)
     parser.add_argument("--out", type=str | None, help="the run's folder (default: runs/RECIPE-N)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, bitwise")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out; on a CPU bitwise")
     parser.add_argument(
         "--init_from",
         type=str | None,
