@@ -118,11 +118,11 @@ def main() -> None:
     print(f"peak of a bfloat16 convolution: {most / 1e12:.3g} TFLOP/s\n")
     header("training step", "ms", "images / s", "GFLOP", "of the peak")
     for precision in ("bfloat16", "float32"):
+        plain = RECIPES["cifar10-amortized"](**sizes)
+        work = operations(training(plain, device, captured=False, precision=precision))
         for captured in (True, False):
             experiment = RECIPES["cifar10-amortized"](**sizes)
             step = training(experiment, device, captured=captured, precision=precision)
-            plain = RECIPES["cifar10-amortized"](**sizes)
-            work = operations(training(plain, device, captured=False, precision=precision))
             taken, num = seconds(step, device, rounds), experiment.schedule.batch_size
             name = f"{precision}, {'captured' if captured else 'launched from Python'}"
             row(

@@ -98,6 +98,7 @@ def test_an_update_is_finite_named_and_cut_from_the_graph(learner):
     assert update.particles.shape == (16, *SHAPE)
     assert all(loss.isfinite() and loss.dim() == 0 for loss in update.losses.values())
     assert {"energy_gap", "force_norm", "kinetic"} <= update.stats.keys()
+    assert ("energy_drop" in update.stats) == (getattr(learner, "evolution_in_training", None) != {})
     assert all(sign.isfinite() and not sign.requires_grad for sign in update.stats.values())
     for name in update.losses:
         learner.get_submodule(name)
