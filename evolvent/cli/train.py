@@ -26,6 +26,7 @@ from evolvent.cli.options import Parser, parse
 from evolvent.cli.resuming import check_data, moved_data, tell_moved, under
 from evolvent.cli.terminal import clock, drop_output, print_table, vital_signs, watch
 from evolvent.nets.deepening import missing_blocks, with_blocks_of
+from evolvent.nets.enlarging import doublings, with_stages_of
 from evolvent.nets.retelling import known_by, with_classes_of
 from evolvent.pretrained import load_weights, weights_and_origin
 from evolvent.processes.ranks import here
@@ -189,13 +190,17 @@ def _with_classes(arguments: dict[str, Any], learner: nn.Module) -> dict[str, An
 
 
 def _begin_from(weights: dict[str, torch.Tensor], learner: nn.Module, facts: dict[str, Any]) -> None:
-    """With classes that the weights do not know, with blocks that they lack, and a word of either."""
+    """With classes that the weights do not know, with blocks and stages that they lack, and a word of each."""
     source, known = facts["init_from"]["source"], known_by(weights)
     retold = with_classes_of(learner, weights)
-    load_weights(learner, with_blocks_of(learner, retold), source)
+    load_weights(learner, with_blocks_of(learner, with_stages_of(learner, retold)), source)
     _tell_of_lost(known, classes_of(learner), source, facts["arguments"])
     if (new := missing_blocks(learner, retold)) and here().first:
         print(f"{len(new)} residual blocks that the weights in {source} lack begin as the identity")
+    if (times := doublings(learner, retold)) and here().first:
+        print(
+            f"images have {2**times} times the side of those of {source}, and begin without any detail of their own"
+        )
 
 
 def _tell_of_lost(known: int, own: list[int], source: str, arguments: dict[str, Any]) -> None:

@@ -41,9 +41,19 @@ def check_counts(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, not {count}")
 
 
+WIDE = 32
+"""px on a side above which resolutions have equally many channels."""
+
+
 def stage_widths(size: int, width: int, growth: int, widest: int) -> list[int]:
-    """Channels at every resolution, from `size` px down to 4 px."""
-    return [min(width * growth**k, max(width, widest)) for k in range(num_halvings(size) + 1)]
+    """Channels at every resolution, from `size` px down to 4 px: `width` down to 32 px, from there on `growth` times.
+
+    So nets of 32 px and of more have the same stages below, and weights of one size begin another (`enlarging`).
+    """
+    wide = max(0, num_halvings(size) - num_halvings(WIDE))
+    return [
+        min(width * growth ** max(0, k - wide), max(width, widest)) for k in range(num_halvings(size) + 1)
+    ]
 
 
 def change_width(before: int, after: int) -> nn.Module:
@@ -96,7 +106,7 @@ class PlainScore(nn.Module):
 class ResidualScore(nn.Module):
     """Residual blocks (SiLU, average pooling, no normalisation) down to 4 px and one linear read-out.
 
-    `depth` blocks stand at every resolution; `width` is doubled by `growth` = 2 at each halving, up to `widest`.
+    `depth` blocks stand at every resolution; `width` is doubled by `growth` = 2 at each halving from 32 px, up to `widest`.
     The last convolution of a branch starts scaled by 1/√(number of blocks), so that the variance of the sum stays
     of order one however deep the net (Fixup; Zhang et al. 2019).
 
@@ -117,6 +127,7 @@ class ResidualScore(nn.Module):
     ) -> None:
         super().__init__()
         check_counts(channels=channels, width=width, growth=growth, depth=depth)
+        self.channels, self.patch = channels, patch
         widths = stage_widths(patched(size, patch), width, growth, widest)
         self.fold = nn.PixelUnshuffle(patch) if patch > 1 else nn.Identity()
         self.stem = nn.Conv2d(channels * patch**2, width, kernel_size=3, padding=1)
