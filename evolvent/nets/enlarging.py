@@ -15,7 +15,7 @@ import copy
 import torch
 from torch import nn
 
-from evolvent.nets.mapping import NormalisedBlock, ResidualMapping
+from evolvent.nets.mapping import ResidualMapping
 from evolvent.nets.retelling import Weights
 from evolvent.nets.score import ResidualScore, wake
 

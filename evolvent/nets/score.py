@@ -106,9 +106,9 @@ class PlainScore(nn.Module):
 class ResidualScore(nn.Module):
     """Residual blocks (SiLU, average pooling, no normalisation) down to 4 px and one linear read-out.
 
-    `depth` blocks stand at every resolution; `width` is doubled by `growth` = 2 at each halving from 32 px, up to `widest`.
-    The last convolution of a branch starts scaled by 1/√(number of blocks), so that the variance of the sum stays
-    of order one however deep the net (Fixup; Zhang et al. 2019).
+    `depth` blocks stand at every resolution; from 32 px down, `width` is doubled by `growth` = 2 at each halving, up to
+    `widest`. The last convolution of a branch starts scaled by 1/√(number of blocks), so that the variance of the sum
+    stays of order one however deep the net (Fixup; Zhang et al. 2019).
 
     patch: pixels of a patch × patch square become channels first, and the net starts at size / patch: at 2, a quarter
         of the work at equal widths.

@@ -103,7 +103,7 @@ def from_noise(
     """What the recipes share whose chains start from noise; `flow` is theirs to say.
 
     Args:
-        width: channels of the energy at full size, doubled as sizes halve.
+        width: channels of the energy at full size, doubled as sizes halve from 32 px down.
         chain_steps: that a chain goes on by in every step of training.
         noise: of the chain, its standard deviation a step.
         num_slots: chains in the bank; with labels at least a batch of every class.

@@ -94,7 +94,7 @@ def mapped(
     """What the recipes share in which a mapping bears the particles; what has no default is theirs to say.
 
     Args:
-        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
+        width: channels of the energy at full size, doubled as sizes halve from 32 px down; mapping_width likewise.
         num_hidden: numbers in a code.
         depth: residual blocks of the energy at every resolution.
         patch: side of the squares of pixels that the energy takes as one: 2 costs it a quarter, for a CPU.
@@ -152,7 +152,7 @@ def mapped_on_cpu(
     """`mapped` with nets that one core of a CPU can train, and no chain in training.
 
     Args:
-        width: channels of the energy at full size, doubled as sizes halve; mapping_width likewise.
+        width: channels of the energy at full size, doubled as sizes halve from 32 px down; mapping_width likewise.
         depth: residual blocks of the energy at every resolution.
         tau: weight of the kinetic energy: a smaller one lets the energy grow sharper, and less stable.
         lr: learning rate of the energy, which should be faster than the mapping's.
