@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from eager import by_hand
 from machine import describe, header, row
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import evolvent as ev
 from evolvent.data import from_array
-from evolvent.energy import gradient
 from evolvent.machine import autocast
 from evolvent.recipes import RECIPES
 from evolvent.training.schedule import Experiment
@@ -88,19 +88,13 @@ def training(experiment: Experiment, device: str, *, captured: bool, precision: 
 
 def chains(energy: ev.Energy, x: torch.Tensor, num_steps: int) -> dict[str, Callable[[], object]]:
     """Ours, and the loop that anybody would write."""
-    chain, noise = ev.Langevin(0.01, num_steps), ev.Noise(x.device)
-
-    def by_hand() -> torch.Tensor:
-        points = x
-        for _ in range(num_steps):
-            points = points - 0.01 * gradient(energy, points) + math.sqrt(0.02) * torch.randn_like(points)
-        return points
-
+    step_size = 0.01
+    chain, noise = ev.Langevin(step_size, num_steps), ev.Noise(x.device)
     ours = {
         name: lambda chain=one: chain.evolve(energy, x, noise)
         for name, one in (("evolvent", chain), ("evolvent, compiled", replace(chain, compiled=True)))
     }
-    return {"by hand": by_hand} | ours
+    return {"by hand": lambda: by_hand(energy, x, num_steps, step_size)} | ours
 
 
 def main() -> None:

@@ -15,13 +15,13 @@ and codes run in it as well, ours and the loop by hand: it would help all of the
 """
 
 import argparse
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import product
 
 import torch
+from eager import by_hand
 from ebm.samplers import LangevinDynamics as EbmkitLangevin
 from machine import describe, header, median, ratio, row, take_turns, take_turns_apart
 from torch import nn
@@ -51,15 +51,6 @@ class AsModel(BaseModel):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.energy(x)
-
-
-def by_hand(energy: nn.Module, x: torch.Tensor, num_steps: int, step_size: float) -> torch.Tensor:
-    noise = math.sqrt(2 * step_size)
-    for _ in range(num_steps):
-        x = x.detach().requires_grad_()
-        (force,) = torch.autograd.grad(energy(x).sum(), x)
-        x = x.detach() - step_size * force + noise * torch.randn_like(x)
-    return x
 
 
 def competitors(energy: ev.Energy, x: torch.Tensor, num_steps: int, *, compiled: bool) -> dict[str, Callable]:
