@@ -12,7 +12,7 @@
 # model is scored, each score once: births, and its own stages, 10,000 samples against the 10,000 test images (floor: as many
 # training images), and 50,000 against the 50,000 training images; of chains of 1,000 steps from noise, which take the longer,
 # 10,000. Where particles evolve in hidden space, 5,000 against the training images at several weights of the energy say which
-# --beta to sample with. PYTHON is the interpreter (default: python); the package need not be installed where it is called.
+# --beta to sample with. PYTHON and DEVICE are those of pieces.sh.
 # OPTIONS adds recipe options (--labels learns every class of its own, under all but multigrid; '--init-from OUT/amortized
 # --labels' with another OUT tells a finished model the classes, which held on a CPU where labels at the start collapsed;
 # '--init-from OUT/amortized --augment 0.2' likewise, which took a CPU's model from 21.4 to 19.9 where going on took it to 21.0),
@@ -25,26 +25,8 @@ shift 2
 models=("$@")
 [ ${#models[@]} -gt 0 ] || models=(amortized ggcn wgcn gcn multigrid ablation)
 num=${NUM:-10000}
-on=(--device "${DEVICE:-cuda}")
-python=${PYTHON:-python}
 benchmarks=$(dirname "${BASH_SOURCE[0]}")
-
-evolvent() {
-    "$python" -m evolvent "$@"
-}
-
-# NAME OPTION…: evaluate the run once under these options; a call that has taken four minutes ends here.
-score() {
-    local mark=$run/scored-$1
-    shift
-    [ -f "$mark" ] && return
-    evolvent evaluate "$run" "$@" "${on[@]}"
-    touch "$mark"
-    if [ "$SECONDS" -gt 240 ]; then
-        echo "$model goes on with the next call"
-        exit 0
-    fi
-}
+source "$benchmarks/pieces.sh"
 
 for model in "${models[@]}"; do
     run=$out/$model
@@ -55,17 +37,8 @@ for model in "${models[@]}"; do
         [ "$code" -eq 0 ] && continue
         exit "$code" # 124: it goes on with the next call
     fi
-    if ! grep -qs '"status": "finished"' "$run/run.json"; then
-        code=0
-        if [ -f "$run/run.json" ]; then
-            evolvent train --resume --out "$run" --max-minutes 8 || code=$?
-        else
-            # shellcheck disable=SC2086
-            evolvent train "cifar10-$model" --data "$data" ${OPTIONS:-} --out "$run" "${on[@]}" --max-minutes 8 || code=$?
-        fi
-        [ "$code" -eq 124 ] && echo "$model goes on with the next call" # out of time, a checkpoint is saved
-        exit "$code"
-    fi
+    # shellcheck disable=SC2086
+    train_a_piece "cifar10-$model" --data "$data" ${OPTIONS:-}
     of_training=(--against "$data" --split train --measures frechet,kernel)
     case $model in gcn | wgcn) all=10000 ;; *) all=50000 ;; esac
     score births --num "$num" --dynamics none
