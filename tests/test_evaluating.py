@@ -268,17 +268,18 @@ def test_points_are_judged_by_measures_of_points(place, capsys):
     assert shown["kl"][-1] == "0" and float(shown["kl"][0]) > 0
 
 
-def test_a_table_says_what_was_asked_of_the_sampling_and_nothing_where_nothing_was(place, capsys):
-    line = ["evaluate", f"{place}/codes", "--num", "20", "--measures", "kl"]
+def test_a_table_says_what_was_asked_of_the_sampling_and_nothing_where_nothing_was(place, capsys, monkeypatch):
+    monkeypatch.chdir(place)
+    line = ["evaluate", "codes", "--num", "20", "--measures", "kl"]
     titles = {}
     for asked in ("", "--beta 4", "--num-steps 3 --beta 0"):
         capsys.readouterr()
         assert main([*line, *asked.split()]) == 0
         titles[asked] = " ".join(capsys.readouterr().out.partition("┏")[0].split())
     assert titles == {
-        "": "codes at step 2 against the exact law",
-        "--beta 4": "codes at step 2, drawn with --beta 4.0, against the exact law",
-        "--num-steps 3 --beta 0": "codes at step 2, drawn with --num-steps 3 --beta 0.0, against the exact law",
+        "": "codes (step 2) against the exact law",
+        "--beta 4": "codes (step 2), drawn with --beta 4.0, against the exact law",
+        "--num-steps 3 --beta 0": "codes (step 2), drawn with --num-steps 3 --beta 0.0, against the exact law",
     }
     assert main([*line, "--seed", "3", "--batch-size", "7"]) == 0
     kept = [line["asked"] for line in read_lines(place / "codes" / "scores.jsonl")[-4:]]

@@ -101,7 +101,7 @@ def test_a_learner_without_one_hidden_space_has_nothing_between_samples(learner)
 def test_the_command_draws_a_row_a_pair(tmp_path, capsys):
     words = ["interpolate", "digits", "--num", "3", "--frames", "6", "--num-steps", "2", "--label", "7"]
     assert main([*words, "--out", str(tmp_path / "x.png")]) == 0
-    assert capsys.readouterr().out == f"3 paths of 6 births of digits at step 4000: {tmp_path / 'x.png'}\n"
+    assert capsys.readouterr().out == f"3 paths of 6 births of digits (step 4000): {tmp_path / 'x.png'}\n"
     with Image.open(tmp_path / "x.png") as image:
         assert image.width / image.height == pytest.approx(2, rel=0.02)
     assert main([*words, "--out", str(tmp_path / "x.gif")]) == 0

@@ -14,7 +14,7 @@ from evolvent import pictures
 from evolvent.averaging import mean_of
 from evolvent.cli.complete import complete
 from evolvent.cli.data import data
-from evolvent.cli.drawing import Device, Sampling, classes_named, draw_into, opened
+from evolvent.cli.drawing import Device, Sampling, classes_named, draw_into, opened, title_of
 from evolvent.cli.energy import energy
 from evolvent.cli.evaluate import evaluate
 from evolvent.cli.evolve import evolve
@@ -25,7 +25,6 @@ from evolvent.cli.writing import check_disk, check_kind, write_folder, write_npz
 from evolvent.pretrained import save_pretrained
 from evolvent.processes.ranks import here
 from evolvent.recipes import RECIPES
-from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of, one_energy
 from evolvent.storage.files import check_new_folder, check_place, write_whole
 from evolvent.storage.sealed import pack_weights
@@ -69,7 +68,7 @@ def sample(
             write_folder(chunks, Path(out))
 
     draw_into(write, saved, num, sampling, classes=classes or None, ranks=here())
-    print(f"{num} samples of {short_name(saved.recipe)} at step {saved.step}: {out}")
+    print(f"{num} samples of {title_of(source, saved)}: {out}")
 
 
 def recipes() -> None:

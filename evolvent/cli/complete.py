@@ -8,14 +8,13 @@ import torch
 from torch import nn
 
 from evolvent import pictures
-from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, classes_named, opened
+from evolvent.cli.drawing import Device, Sampling, as_seen, check_at_once, classes_named, opened, title_of
 from evolvent.cli.given import images_of
 from evolvent.data.images import Images, evenly
 from evolvent.data.pixels import to_particles, to_pixels
 from evolvent.observed import complete as complete_rows
 from evolvent.observed import stages_to_complete
 from evolvent.pretrained import Saved
-from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of
 from evolvent.shapes import Labels, Pixels
 from evolvent.storage.files import check_place, open_whole
@@ -79,7 +78,7 @@ def complete(
     _write(as_seen(completed), asked, tries, Path(out))
     off = ((completed - seen.cpu()).square().mean() / asked.hidden_share).sqrt()
     print(
-        f"{num} images completed {tries} times each by {short_name(saved.recipe)} at step {saved.step}: {out}"
+        f"{num} images completed {tries} times each by {title_of(source, saved)}: {out}"
         f" (what is hidden is off by {float(off):.3f}, root mean square, of a range from -1 to 1)"
     )
 

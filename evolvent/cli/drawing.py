@@ -20,6 +20,7 @@ from evolvent.pretrained import Saved, from_pretrained
 from evolvent.processes.joining import take_gpu
 from evolvent.processes.leading import Ask, led, turns
 from evolvent.processes.ranks import ALONE, Ranks
+from evolvent.recipes.find import short_name
 from evolvent.sampling import check_counts, choose_stages, draw_chunk
 from evolvent.shapes import Pixels, Points, shows
 
@@ -103,6 +104,12 @@ def opened(source: str, device: Device, *, of_images: str | None = None) -> Save
     if of_images is not None and not shows(saved.event_shape):
         raise ValueError(f"{of_images}, and this model draws points of {list(saved.event_shape)}")
     return saved
+
+
+def title_of(source: str, saved: Saved) -> str:
+    """A model as sentences and tables name it: "fashion-mnist (images, step 8000)", "digits (step 4000)"."""
+    recipe = short_name(saved.recipe)
+    return f"{source} ({'' if recipe == source else f'{recipe}, '}step {saved.step})"
 
 
 def draw_into(

@@ -10,7 +10,7 @@ from PIL import Image
 
 from evolvent import pictures
 from evolvent.cli.annealing import check_way, tell_nearness
-from evolvent.cli.drawing import Device, Sampling, is_class, opened
+from evolvent.cli.drawing import Device, Sampling, is_class, opened, title_of
 from evolvent.cli.given import images_of
 from evolvent.cli.terminal import counted, print_table
 from evolvent.data.images import Images
@@ -18,7 +18,6 @@ from evolvent.likelihood import Energies, energies
 from evolvent.metrics.detection import auroc
 from evolvent.metrics.scores import shuffled
 from evolvent.pretrained import Saved
-from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of
 from evolvent.shapes import Labels, PerPoint, Pixels
 from evolvent.storage.files import check_place, open_whole, write_whole
@@ -94,7 +93,7 @@ def energy(
     sides = [_side(saved, *one, num=num, label=label, at_once=at_once) for one in given]
     parting = _parting(*sides) if len(sides) > 1 else ""
     _write(sides, Path(out))
-    _print(f"energies under {short_name(saved.recipe)} at step {saved.step}{law}", sides)
+    _print(f"energies under {title_of(source, saved)}{law}", sides)
     if parting:
         print(parting)
     if anneal is not None:

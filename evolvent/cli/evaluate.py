@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evolvent import pictures
-from evolvent.cli.drawing import Device, Sampling, drawn, settle_device
+from evolvent.cli.drawing import Device, Sampling, drawn, settle_device, title_of
 from evolvent.cli.given import Given, given_by, is_trained, own_data, read_samples
 from evolvent.cli.remembering import Remembered, cache_folder
 from evolvent.cli.seeing import Together
@@ -258,7 +258,7 @@ def _keep(scores: list[Score], run: Path, case: Case, sampling: Sampling, *, aga
 
 
 def _print(scores: list[Score], case: Case, source: str, sampling: Sampling) -> None:
-    title = f"{short_name(case.saved.recipe)} at step {case.saved.step}" if case.saved else source
+    title = title_of(source, case.saved) if case.saved else source
     if asked := sampling.asked():
         title = f"{title}, drawn with {asked},"
     heads = ("measure", "value", "samples", "reference", "protocol", "resize", "floor")

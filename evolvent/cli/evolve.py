@@ -5,11 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named
+from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, title_of
 from evolvent.cli.rows import opened_for_rows, save_rows
 from evolvent.dynamics import Dynamics
 from evolvent.pretrained import Saved
-from evolvent.recipes.find import short_name
 from evolvent.sampling import check_counts, classes_of, draw_chunk, moments, most_moments
 
 USUAL_FRAMES = 12
@@ -47,7 +46,7 @@ def evolve(
     rows = _rows(saved, num, moments(stages, frames), sampling, classes)
     save_rows(rows, saved, Path(out), num_classes=len(classes))
     told = ", ".join(f"{stage.num_steps} steps of {name}" for name, stage in stages.items())
-    print(f"{num} particles of {short_name(saved.recipe)} at step {saved.step}, {told}: {out}")
+    print(f"{num} particles of {title_of(source, saved)}, {told}: {out}")
 
 
 def _rows(

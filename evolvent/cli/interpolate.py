@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named
+from evolvent.cli.drawing import Device, Sampling, check_at_once, classes_named, title_of
 from evolvent.cli.rows import opened_for_rows, save_rows
 from evolvent.interpolation import interpolate as interpolated
 from evolvent.interpolation import own_stages
-from evolvent.recipes.find import short_name
 from evolvent.sampling import classes_of
 
 
@@ -43,4 +42,4 @@ def interpolate(
     learner = sampling.weighed(saved.learner)
     rows = interpolated(learner, num, frames, stages=stages, device=saved.device, **how)
     save_rows(rows, saved, Path(out), num_classes=len(classes))
-    print(f"{num} paths of {frames} births of {short_name(saved.recipe)} at step {saved.step}: {out}")
+    print(f"{num} paths of {frames} births of {title_of(source, saved)}: {out}")
