@@ -268,7 +268,9 @@ def test_points_are_judged_by_measures_of_points(place, capsys):
     assert shown["kl"][-1] == "0" and float(shown["kl"][0]) > 0
 
 
-def test_a_table_says_what_was_asked_of_the_sampling_and_nothing_where_nothing_was(place, capsys, monkeypatch):
+def test_a_table_says_what_was_asked_of_the_sampling_and_nothing_where_nothing_was(
+    place, capsys, monkeypatch
+):
     monkeypatch.chdir(place)
     line = ["evaluate", "codes", "--num", "20", "--measures", "kl"]
     titles = {}

@@ -78,7 +78,7 @@ TRAIN = {
     "train --init-from /dev/zero": "/dev/zero holds no weights: there is no such file",
     "train --init_from {my}": "is not a safetensors file",
     "train {my}:points --init-from digits": "the weights in digits do not fit the recipe",
-    "train --init-from digits --width 3": "the weights in digits do not fit the recipe",
+    "train --init-from digits --width 3": "--init-from has those that they were made with",
     "train {my}:points --out": "--out needs a value",
     "train {my}:points --config x.yaml": "evolvent train points has no option --config; did you mean",
     "train {my}:points --print_config": "evolvent train points has no option --print-config",

@@ -193,7 +193,13 @@ def _begin_from(weights: dict[str, torch.Tensor], learner: nn.Module, facts: dic
     """With classes that the weights do not know, with blocks and stages that they lack, and a word of each."""
     source, known = facts["init_from"]["source"], known_by(weights)
     retold = with_classes_of(learner, weights)
-    load_weights(learner, with_blocks_of(learner, with_stages_of(learner, retold)), source)
+    begun = with_blocks_of(learner, with_stages_of(learner, retold))
+    try:
+        load_weights(learner, begun, source)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; without a recipe and options of its nets, --init-from has those that they were made with"
+        ) from None
     _tell_of_lost(known, classes_of(learner), source, facts["arguments"])
     if (new := missing_blocks(learner, retold)) and here().first:
         print(f"{len(new)} residual blocks that the weights in {source} lack begin as the identity")
