@@ -60,10 +60,15 @@ def test_weights_that_fit_or_are_of_other_nets_stay_as_they_are():
     weights = own.state_dict()
     other = {"first.weight": torch.zeros(1)}
     assert with_stages_of(own, weights) is weights and with_stages_of(model(64, 4), other) is other
-    narrow = ResidualMapping(
-        16, 3, num_hidden=5, width=4, growth=2
-    )  # whose stages are those of 32 px, one up
+    # Its stages are those of 32 px, one resolution up.
+    narrow = ResidualMapping(16, 3, num_hidden=5, width=4, growth=2)
     assert doublings(own["mapping"], narrow.state_dict()) == 0
+
+
+def test_a_score_of_other_channels_is_left_for_the_loading_to_refuse():
+    grey = model(32, 2).state_dict() | {"energy.stem.weight": torch.zeros(4, 4, 3, 3)}
+    begun = with_stages_of(model(64, 4), grey)
+    assert begun["energy.stem.weight"] is grey["energy.stem.weight"]
 
 
 def test_new_blocks_are_alike_whatever_the_seed():
