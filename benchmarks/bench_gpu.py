@@ -130,12 +130,12 @@ def main() -> None:
     energy = RECIPES["cifar10-amortized"](**sizes).learner.energy.requires_grad_(False).to(device)
     x = torch.rand(num, 3, 32, 32, device=device) * 2 - 1
     for precision in ("bfloat16", "float32"):
-        by_hand = math.nan
+        beside = math.nan
         for name, chain in chains(energy, x, asked.steps).items():
             with autocast(precision, device):
                 taken = seconds(chain, device, rounds) / asked.steps
-            by_hand = taken if name == "by hand" else by_hand
-            row(f"{name}, {precision}", f"{1e6 * taken:.1f}", f"{num / taken:,.0f}", f"{by_hand / taken:.2f}")
+            beside = taken if name == "by hand" else beside
+            row(f"{name}, {precision}", f"{1e6 * taken:.1f}", f"{num / taken:,.0f}", f"{beside / taken:.2f}")
 
 
 if __name__ == "__main__":

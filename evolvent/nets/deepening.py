@@ -11,6 +11,7 @@ import copy
 import torch
 from torch import nn
 
+from evolvent.nets.mapping import NormalisedBlock
 from evolvent.nets.retelling import Weights
 from evolvent.nets.score import ResidualBlock, wake
 
@@ -24,7 +25,7 @@ def with_blocks_of(learner: nn.Module, weights: Weights) -> Weights:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for path in missing_blocks(learner, weights):
-            new = _identity_like(learner.get_submodule(path)).state_dict()
+            new = identity_like(learner.get_submodule(path)).state_dict()
             weights = weights | {f"{path}.{name}": tensor for name, tensor in new.items()}
     return weights
 
@@ -39,7 +40,7 @@ def missing_blocks(learner: nn.Module, weights: Weights) -> list[str]:
     return [path for path in blocks if not known(path) and known(path.rpartition(".")[0])]
 
 
-def _identity_like(block: ResidualBlock) -> ResidualBlock:
+def identity_like(block: ResidualBlock | NormalisedBlock) -> nn.Module:
     """A residual block of that shape that is drawn anew, but for its second convolution, which is 0."""
     new = copy.deepcopy(block)
     wake(new)
@@ -49,13 +50,18 @@ def _identity_like(block: ResidualBlock) -> ResidualBlock:
     return new
 
 
+def num_inside(path: str, weights: Weights) -> int:
+    """How many parts the weights have in the row of them at `path`."""
+    inside = (name.removeprefix(f"{path}.") for name in weights if name.startswith(f"{path}."))
+    return len({name.partition(".")[0] for name in inside})
+
+
 def _check_no_deeper(learner: nn.Module, weights: Weights) -> None:
     """ValueError where the weights have more residual blocks in a stage than `learner`."""
     for path, part in learner.named_modules():
         if not isinstance(part, nn.Sequential) or not all(isinstance(block, ResidualBlock) for block in part):
             continue
-        inside = [name.removeprefix(f"{path}.") for name in weights if name.startswith(f"{path}.")]
-        num = len({name.partition(".")[0] for name in inside})
+        num = num_inside(path, weights)
         if num > len(part):
             raise ValueError(
                 f"the weights have {num} residual blocks in {path} and this model {len(part)}, and none is dropped:"

@@ -10,14 +10,13 @@ which a `patch` that doubles with the size brings, and the mapping's new stages 
 begin at 32 px. The blocks of new stages are drawn alike whatever the seed of the run, as those of `deepening`.
 """
 
-import copy
-
 import torch
 from torch import nn
 
+from evolvent.nets.deepening import identity_like, num_inside
 from evolvent.nets.mapping import ResidualMapping
 from evolvent.nets.retelling import Weights
-from evolvent.nets.score import ResidualScore, wake
+from evolvent.nets.score import ResidualScore
 
 DOUBLING = torch.tensor([[2.0, 0.0, 0.0], [-1.0, 1.0, -1.0], [0.0, 0.0, 2.0]])
 """T: of a row of three taps over pixels, those over halves of pixels whose means over both halves are the same."""
@@ -48,26 +47,18 @@ def doublings(learner: nn.Module, weights: Weights) -> int:
 
 def missing_stages(mapping: ResidualMapping, path: str, weights: Weights) -> list[int]:
     """Those of `mapping` that the weights below `path` lack, if they are as wide as the last that these have."""
-    last, num_known = weights.get(f"{path}.norm.weight"), _num_stages(path, weights)
+    last, num_known = weights.get(f"{path}.norm.weight"), num_inside(f"{path}.stages", weights)
     new = range(num_known, len(mapping.stages))
     fits = last is not None and all(mapping.stages[k][0].first.in_channels == len(last) for k in new)
     return list(new) if fits else []
-
-
-def _num_stages(path: str, weights: Weights) -> int:
-    """How many stages the weights have of the net at `path`."""
-    inside = (name.removeprefix(f"{path}.stages.") for name in weights if name.startswith(f"{path}.stages."))
-    return len({name.partition(".")[0] for name in inside})
 
 
 def _risen(mapping: ResidualMapping, path: str, weights: Weights, new: list[int]) -> Weights:
     """New stages that are the identity, and the last layer over what they give."""
     begun = {}
     for k in new:
-        block = copy.deepcopy(mapping.stages[k][0])
-        wake(block)
-        nn.init.zeros_(block.second.weight)
-        begun |= {f"{path}.stages.{k}.0.{name}": tensor for name, tensor in block.state_dict().items()}
+        block = identity_like(mapping.stages[k][0]).state_dict()
+        begun |= {f"{path}.stages.{k}.0.{name}": tensor for name, tensor in block.items()}
     kernel = weights[f"{path}.read_out.weight"].float()
     for _ in new:
         kernel = torch.einsum("ij,oajk,lk->oail", DOUBLING, kernel, DOUBLING)
@@ -76,7 +67,7 @@ def _risen(mapping: ResidualMapping, path: str, weights: Weights, new: list[int]
 
 def _shared_out(score: ResidualScore, path: str, weights: Weights) -> Weights:
     """The first layer of `score`, which hears the mean of several pixels where the weights' hears one."""
-    if len(score.stages) > _num_stages(path, weights):
+    if len(score.stages) > num_inside(f"{path}.stages", weights):
         raise ValueError(
             f"the energy would begin on a finer grid than that of the weights: with images of twice the side, begin"
             f" with patches of twice the side of theirs, not of {score.patch}"

@@ -1,6 +1,5 @@
 import copy
 
-import numpy as np
 import pytest
 import torch
 
@@ -68,12 +67,8 @@ def test_new_blocks_are_alike_whatever_the_seed_and_unlike_each_other(nets):
     assert not torch.allclose(first, second)
 
 
-def test_training_begins_deeper_from_weights_and_says_so(tmp_path, capsys):
-    np.save(tmp_path / "few.npy", np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8))
-    narrow = "--batch-size 2 --width 2 --mapping-width 2 --num-hidden 2 --size 8 --num-steps 1 --threads 1"
-    words = ["train", "images", "--data", str(tmp_path / "few.npy"), *narrow.split()]
-    assert main([*words, "--out", str(tmp_path / "shallow")]) == 0
-    begun = ["train", "--init-from", str(tmp_path / "shallow"), "--depth", "2"]
+def test_training_begins_deeper_from_weights_and_says_so(tmp_path, capsys, begun_from_small):
+    begun = [*begun_from_small(tmp_path / "shallow", 8, "--size", "8"), "--depth", "2"]
     assert main([*begun, "--out", str(tmp_path / "deep")]) == 0
     told = f"2 residual blocks that the weights in {tmp_path}/shallow lack begin as the identity\n"
     assert capsys.readouterr().out.count(told) == 1

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from torch.nn.functional import avg_pool2d
@@ -77,12 +76,8 @@ def test_new_blocks_are_alike_whatever_the_seed():
     assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_training_begins_larger_from_weights_and_says_so(tmp_path, capsys):
-    np.save(tmp_path / "few.npy", np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8))
-    narrow = "--batch-size 2 --width 2 --mapping-width 2 --num-hidden 2 --num-steps 1 --threads 1"
-    words = ["train", "images", "--data", str(tmp_path / "few.npy"), *narrow.split()]
-    assert main([*words, "--out", str(tmp_path / "small")]) == 0
-    begun = ["train", "--init-from", str(tmp_path / "small"), "--size", "64"]
+def test_training_begins_larger_from_weights_and_says_so(tmp_path, capsys, begun_from_small):
+    begun = [*begun_from_small(tmp_path / "small", 64), "--size", "64"]
     assert main([*begun, "--patch", "2", "--out", str(tmp_path / "finer")]) == 2
     assert "begin with patches of twice the side of theirs, not of 2" in capsys.readouterr().err
     assert not (tmp_path / "finer").exists()
