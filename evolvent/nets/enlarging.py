@@ -74,10 +74,8 @@ def _shared_out(score: ResidualScore, path: str, weights: Weights) -> Weights:
         )
     stem = weights[f"{path}.stem.weight"].float()
     before = round((stem.shape[1] / score.channels) ** 0.5)
-    if (
-        stem.shape[1] != score.channels * before**2
-    ):  # of other channels: they do not fit, and are refused as such
-        return {}
+    if stem.shape[1] != score.channels * before**2:
+        return {}  # of other channels: loading refuses them by name
     pixels = stem.unflatten(1, (score.channels, before, before))
     times = score.patch // before
     for side in (2, 3):
