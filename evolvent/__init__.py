@@ -19,7 +19,7 @@ import evolvent.processes.early  # noqa: F401 - before what takes seconds to imp
 # isort: split
 from evolvent.conditional import Conditional
 from evolvent.data.images import Images
-from evolvent.dynamics import MALA, Independent, Langevin, Underdamped
+from evolvent.dynamics import MALA, Independent, Langevin, Preconditioned, Underdamped
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, Annealed, linear, logistic
 from evolvent.interpolation import interpolate
@@ -36,6 +36,7 @@ from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.pretrained import Saved, from_pretrained
 from evolvent.reference import Gaussian, Uniform
 from evolvent.sampling import draw
+from evolvent.spectral import Spectral
 from evolvent.training.guard import Guard
 from evolvent.training.schedule import Adam, Experiment, Schedule
 from evolvent.training.trainer import Trainer
@@ -47,6 +48,6 @@ __all__ = [
     "GCN", "GGCN", "JKO", "KL", "MALA", "WGCN", "Adam", "Adversarial", "Annealed", "Coarse", "Conditional",
     "ConditionalGCN", "ConditionalGGCN", "Cooperative", "Energy", "Experiment", "Fresh", "Gaussian", "Grey",
     "Guard", "ImageNoise", "Images", "Independent", "Langevin", "Masked", "MultiGrid", "Noise", "Persistent",
-    "PersistentByClass", "Saved", "Schedule", "Trainer", "Underdamped", "Uniform", "complete", "draw", "energies",
-    "from_pretrained", "interpolate", "linear", "logistic",
+    "PersistentByClass", "Preconditioned", "Saved", "Schedule", "Spectral", "Trainer",
+    "Underdamped", "Uniform", "complete", "draw", "energies", "from_pretrained", "interpolate", "linear", "logistic",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ from evolvent.noise import ImageNoise
 from evolvent.reference import Uniform
 from evolvent.sampling import check_counts, classes_of
 from evolvent.shapes import Labels, PerClass, PerPoint, Points, Scalar
+from evolvent.spectral import Spectral
 
 BEARS = 0.95
 """Of the particles' worth, what one rung may leave."""
@@ -116,8 +117,8 @@ def anneal(
     num: particles, of which every class has its share in turns. betas: None for the learner's own alone (`own_beta`).
     classes: None for all that it knows.
 
-    Raises ValueError for a learner of several energies, a reference whose law has no end (`Uniform`), fewer than
-    two particles a class, and a score that is NaN or infinite.
+    Raises ValueError for a learner of several energies, a reference whose law has no end (`Uniform`, `Spectral`), fewer
+    than two particles a class, and a score that is NaN or infinite.
     """
     check_counts(num, batch_size)
     law, known = law_of(learner), classes_of(learner, classes)
@@ -168,7 +169,7 @@ def law_of(learner: nn.Module) -> Energy:
     require_one_energy(learner, "no one of them is the model's")
     if hasattr(learner, "mapping"):
         return learner.energy.pullback(learner.mapping, learner.hidden)
-    if isinstance(learner.energy.reference, Uniform):
+    if isinstance(learner.energy.reference, Uniform | Spectral):
         raise ValueError(
             "this model's reference is flat without end, and its Z is infinite: there is none to find"
         )

@@ -171,6 +171,23 @@ class Langevin(Dynamics):
 
 
 @dataclass(frozen=True)
+class Preconditioned(Langevin):
+    """Langevin in the metric A of the energy's reference: far where the data vary much, little where they do little.
+
+        x ← x − h A ∇U(x) + √(2 h T) A^½ ξ
+
+    A does not change along the chain, so it samples exp(−U/T) as Langevin does, up to the step size. Under a reference
+    without a metric of its own it is Langevin.                                                           [derived]
+    """
+
+    def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
+        felt = Felt(*energy.value_and_force(state.x, rows=state.rows))
+        stretch, here = energy.reference.stretch, torch.zeros_like(state.x)
+        move = stretch(self.propose(here, stretch(felt.force), noise, step_size))
+        return state._replace(x=state.x + move, felt=felt)
+
+
+@dataclass(frozen=True)
 class Underdamped(Dynamics):
     """Underdamped Langevin: a move keeps the share μ = `momentum` of the last one's p. At μ = 0 it is Langevin.
 

@@ -77,6 +77,11 @@ class Persistent(Particles):
         self.register_buffer("bank", reference.sample(num_slots, Noise()))
         self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.int64))
 
+    def see(self, data: nn.Module) -> None:
+        """Fill the bank where it was drawn from a reference that had not seen the data yet: such draws are NaN."""
+        births = self.reference.sample(len(self.bank), Noise(self.bank.device))
+        self.bank.copy_(torch.where(self.bank.isnan(), births, self.bank))
+
     def start(self, num: int, noise: Noise) -> tuple[Points, Slots]:
         ranks, num_slots = shared(), len(self.ages)
         batch = num * ranks.num

@@ -1,7 +1,7 @@
 """The world before learning: the reference distribution q of p(x) ∝ exp(f(x)) q(x).
 
 A reference knows two things: its energy −log q(x) and how to draw from itself. To write another, subclass
-`Reference` and define both.
+`Reference` and define both; `spectral.Spectral` is one that sees the data first, and has a metric of its own.
 """
 
 import math
@@ -28,6 +28,10 @@ class Reference(nn.Module):
     def sample(self, num: int, noise: Noise) -> Points:
         """`num` exact draws, of shape [num, *event_shape]."""
         raise NotImplementedError
+
+    def stretch(self, x: Points) -> Points:
+        """A^½ x for the metric A that particles move in: symmetric, positive, and here the identity."""
+        return x
 
 
 class Gaussian(Reference):

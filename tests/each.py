@@ -9,7 +9,7 @@ import torch
 from evolvent.augmentation import AdaptiveAugmentation, Augmentation
 from evolvent.conditional import Conditional
 from evolvent.data import from_array
-from evolvent.dynamics import MALA, Independent, Langevin
+from evolvent.dynamics import MALA, Independent, Langevin, Preconditioned
 from evolvent.energy import Energy
 from evolvent.flows import JKO, KL, Annealed, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
@@ -23,6 +23,7 @@ from evolvent.nets.mapping import PlainMapping, ResidualMapping, Upsampling
 from evolvent.nets.score import PlainScore, ResidualScore
 from evolvent.particles import Fresh, Persistent, PersistentByClass
 from evolvent.reference import Uniform
+from evolvent.spectral import Spectral
 from evolvent.training.schedule import Adam, Schedule
 from evolvent.training.trainer import Trainer
 
@@ -74,14 +75,21 @@ def as_on_a_gpu():
     )  # fmt: skip
 
 
-def bank():
-    return Persistent(Uniform(SHAPE), 32, rebirth=0.5)
+def bank(reference=None):
+    return Persistent(reference or Uniform(SHAPE), 32, rebirth=0.5)
+
+
+def spectral():
+    energy, chain = Energy(PlainScore(8, 3, width=4), Spectral(SHAPE)), Preconditioned(0.01, 3, temperature=0.1)
+    energy.reference.see(images())
+    return GCN(energy, bank(energy.reference), chain)
 
 
 LEARNERS = {
     "gcn": lambda: GCN(energy(), bank(), CHAIN),
     "wgcn": lambda: WGCN(energy(), bank(), CHAIN, flow=JKO(tau=0.1)),
     "annealed": lambda: GCN(energy(), bank(), CHAIN, flow=Annealed(JKO(tau=0.4), end=0.1, num_updates=3)),
+    "spectral": spectral,
     "fresh": lambda: GCN(energy(), Fresh(Uniform(SHAPE)), MALA(0.01, 3)),
     "ggcn": lambda: ggcn(Cooperative(), hidden=CHAIN, image=CHAIN),
     "selection": lambda: ggcn(Adversarial(), selection=Independent(num_steps=3)),

@@ -104,6 +104,7 @@ def test_training_and_drawing_mix_no_devices(name, monkeypatch):
     monkeypatch.setattr(
         "evolvent.training.trainer.autocast", lambda *_: nullcontext()
     )  # knows no such device
+    monkeypatch.setattr("evolvent.training.trainer.show", lambda data, learner: None)  # before the first step
     run = trainer(LEARNERS[name](), "meta")
     run.advance()
     run.advance()

@@ -15,6 +15,7 @@ LAYERS = [
     {"shapes", "machine", "processes.ranks", "processes.leading"},
     {"noise"},
     {"reference"},
+    {"spectral"},
     {"energy", "conditional"},
     {"compiled"},
     {"dynamics"},

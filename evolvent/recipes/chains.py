@@ -12,13 +12,15 @@ from evolvent.particles import Persistent, PersistentByClass
 from evolvent.recipes.labelled import conditional
 
 
-def noisy_descent(step_size: float, num_steps: int, noise: float) -> Langevin:
+def noisy_descent(
+    step_size: float, num_steps: int, noise: float, *, kind: type[Langevin] = Langevin
+) -> Langevin:
     """Langevin whose noise has a standard deviation of `noise` a step: the low temperature of image-scale work."""
     if not (step_size > 0 and 0 <= noise < 100):
         raise ValueError(
             f"a chain needs a step size above 0 and noise from 0 to 100, not {step_size} and {noise}"
         )
-    return Langevin(step_size, num_steps, temperature=noise**2 / (2 * step_size))
+    return kind(step_size, num_steps, temperature=noise**2 / (2 * step_size))
 
 
 def chains_from_noise(

@@ -14,16 +14,24 @@ from evolvent.data.streams import Stream
 from evolvent.energy import Energy
 from evolvent.metrics.scores import judge_images
 from evolvent.nets.score import ResidualScore
-from evolvent.reference import Uniform
+from evolvent.reference import Reference, Uniform
 from evolvent.training.schedule import Adam, Experiment, Schedule
 
 Part = Callable[[str, int, str], Images | Stream]
 """part(data, size, split) gives what is learned from, "train", and what is held out, "test"."""
 
 
-def residual_energy(width: int, size: int, channels: int = 3, *, depth: int = 2, patch: int = 1) -> Energy:
+def residual_energy(
+    width: int,
+    size: int,
+    channels: int = 3,
+    *,
+    depth: int = 2,
+    patch: int = 1,
+    reference: type[Reference] = Uniform,
+) -> Energy:
     score = ResidualScore(size, channels, width=width, growth=2, widest=512, depth=depth, patch=patch)
-    return Energy(score, Uniform((channels, size, size)))
+    return Energy(score, reference((channels, size, size)))
 
 
 def schedule(num_steps: int, batch_size: int, adam: dict[str, Adam], **clocks: Any) -> Schedule:

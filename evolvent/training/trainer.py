@@ -65,6 +65,8 @@ class Trainer:
             check_drawn_there(data)
         self.learner = learner.to(self.device)
         self.data = data.to(self.device)
+        reseed(seed, 0)
+        show(self.data, self.learner)
         if ranks.num > 1:
             self._join()
         self._begin_average()
@@ -235,6 +237,18 @@ def over_ranks(name: str, values: torch.Tensor) -> torch.Tensor:
     """One sign of the whole batch, of each rank's own: extremes under *_min and *_max, else the mean."""
     kind = name.partition("@")[0][-4:]
     return {"_min": values.amin, "_max": values.amax}.get(kind, values.mean)()
+
+
+def show(data: Source, learner: nn.Module) -> None:
+    """Let every part of the learner that has a `see(data)` see the data once, what it is made of before itself."""
+    seen = set()
+
+    def to(part: nn.Module) -> None:
+        if hasattr(part, "see") and part not in seen:
+            part.see(data)
+        seen.add(part)
+
+    learner.apply(to)
 
 
 def reseed(seed: int, step: int) -> None:
