@@ -1,7 +1,7 @@
 """A reference that has seen the data's spectrum, and the metric that comes of it.                             [derived]
 
 Images vary a thousand times as much in their coarse waves as in their fine ones. A chain whose steps are as long in
-every direction either crawls along the first or blows up along the second. One that moves in a metric A ∝ C^½, the root
+every direction either crawls along the first or blows up along the second. One that moves in a metric A ∝ C^¾, a power
 of the data's covariance, goes far where they vary much and little where they do little, and samples the same law
 (`dynamics.Preconditioned`).
 """
@@ -18,6 +18,8 @@ from evolvent.shapes import PerPoint, Points
 
 NUM_SEEN, AT_ONCE = 20_000, 1_000
 """Points of the data that the moments are taken from, and how many of them are drawn together."""
+EXPONENT = 0.75
+"""Of C in the metric."""
 LEAST_VARIANCE = 1e-5
 """Of a wave: some twice what rounding to 256 levels leaves in images from −1 to 1."""
 
@@ -26,7 +28,7 @@ class Spectral(Reference):
     """Constant density, and births that are Gaussian fields with the mean and the spectrum of the data.  [derived]
 
         x = μ + C^½ ξ,   ξ ~ N(0, I)              births
-        A = C^½ / s,     s such that tr A = d     the metric of `stretch`
+        A = C^¾ / s,     s such that tr A = d     the metric of `stretch`
 
     C is the covariance that images have when statistics are the same everywhere and in a mirror: one matrix over the
     channels for each spatial frequency. At the low temperature of image-scale chains −log q does not weigh against Φ,
@@ -59,15 +61,15 @@ class Spectral(Reference):
         if not covariance.isfinite().all():
             raise ValueError("the data have no spectrum: there are numbers among them that are not finite")
         variances, axes = torch.linalg.eigh(covariance)
-        scale = variances.clamp(min=LEAST_VARIANCE).sqrt()
+        variances.clamp_(min=LEAST_VARIANCE)
         half = self.root.shape[1]
 
         def power(exponent: float) -> Tensor:
-            return ((axes * scale[..., None, :] ** exponent) @ axes.mT)[:, :half]
+            return ((axes * variances[..., None, :] ** exponent) @ axes.mT)[:, :half]
 
         self.mean.copy_(mean)
-        self.root.copy_(power(1))
-        self.metric_root.copy_(power(0.5) / scale.mean().sqrt())
+        self.root.copy_(power(0.5))
+        self.metric_root.copy_(power(EXPONENT / 2) / variances.pow(EXPONENT).mean().sqrt())
 
     def _moments(self, data: nn.Module) -> tuple[Tensor, Tensor]:
         """The mean image, and the channels' covariance at each frequency, [height, width, channels, channels]."""

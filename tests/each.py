@@ -80,7 +80,10 @@ def bank(reference=None):
 
 
 def spectral():
-    energy, chain = Energy(PlainScore(8, 3, width=4), Spectral(SHAPE)), Preconditioned(0.01, 3, temperature=0.1)
+    energy, chain = (
+        Energy(PlainScore(8, 3, width=4), Spectral(SHAPE)),
+        Preconditioned(0.01, 3, temperature=0.1),
+    )
     energy.reference.see(images())
     return GCN(energy, bank(energy.reference), chain)
 

@@ -2,6 +2,7 @@
 
     gcn ─ flow ─► wgcn ─ birthplace, logistic contrast ─► ggcn ─ no chain in training ─► amortised
     wgcn, wgcn-half, wgcn-double, wgcn-path, …        tau and the ends of the action; tau = 0 is gcn
+    gcn-spectrum, wgcn-spectrum                       chains begin with the data's spectrum, and move in its metric
     trainable, fixed                                  one chain; the mapping learns, or stays as it was drawn
     gcn-labels, wgcn-labels, amortised-labels         every class its own energy, and its chains or births
     gcn-lr-double, wgcn-lr-double, …                  the learning rate at which each does best, and is lost
@@ -12,7 +13,7 @@ another model, add a cell.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -21,7 +22,7 @@ from torch import nn
 from evolvent.data.images import Images
 from evolvent.data.readers import load
 from evolvent.data.streams import Stream
-from evolvent.dynamics import Dynamics, Independent, Langevin
+from evolvent.dynamics import Dynamics, Independent, Langevin, Preconditioned
 from evolvent.energy import Energy
 from evolvent.flows import JKO
 from evolvent.learners.ggcn import GGCN
@@ -30,8 +31,9 @@ from evolvent.nets.mapping import ResidualMapping
 from evolvent.nets.score import ResidualScore
 from evolvent.recipes.chains import chains_from_noise, noisy_descent
 from evolvent.recipes.mapped import adversarial_ggcn, paired_flow
-from evolvent.reference import Uniform
+from evolvent.reference import Reference, Uniform
 from evolvent.shapes import Points
+from evolvent.spectral import Spectral
 from evolvent.training.schedule import Adam, Experiment, Schedule
 
 CHANNELS, NUM_CLASSES = 3, 10
@@ -125,12 +127,17 @@ class FixedUpsampling(GGCN):
 
 
 def chains(
-    scale: Scale, flow: JKO | None, *, num_classes: int | None = None, lr_times: float = 1.0
+    scale: Scale,
+    flow: JKO | None,
+    *,
+    num_classes: int | None = None,
+    lr_times: float = 1.0,
+    spectrum: bool = False,
 ) -> tuple[nn.Module, dict[str, Adam]]:
-    """GCN, and w-GCN under JKO: a bank of chains that start from uniform noise."""
+    """GCN, and w-GCN under JKO: a bank of chains that start from uniform noise, or as `Spectral` has it."""
     learner = chains_from_noise(
-        energy_of(scale),
-        scale.chain,
+        energy_of(scale, Spectral if spectrum else Uniform),
+        Preconditioned(**asdict(scale.chain)) if spectrum else scale.chain,
         flow=flow,
         num_slots=scale.num_slots,
         rebirth=scale.rebirth,
@@ -173,8 +180,8 @@ def mapped(
     return learner, {name: adam[name] for name in adam if not (fixed and name == "mapping")}
 
 
-def energy_of(scale: Scale) -> Energy:
-    return Energy(scale.score(), Uniform((CHANNELS, scale.size, scale.size)))
+def energy_of(scale: Scale, reference: type[Reference] = Uniform) -> Energy:
+    return Energy(scale.score(), reference((CHANNELS, scale.size, scale.size)))
 
 
 @dataclass(frozen=True)
@@ -200,6 +207,10 @@ CELLS = {
     "amortised": Model(
         "amortised: no chain in training", lambda s: mapped(s, {}), ("births", "hidden", "selection+hidden")
     ),
+    "gcn-spectrum": Model(
+        "GCN: chains in the metric of the data's spectrum", lambda s: chains(s, None, spectrum=True)
+    ),
+    "wgcn-spectrum": Model("w-GCN: the same chains, τ", lambda s: chains(s, jko(s), spectrum=True)),
     "fixed": Model(
         "mapping as it was drawn, long chain",
         lambda s: mapped(s, {"image": s.chain}, fixed=True),
