@@ -11,7 +11,7 @@ the mean of. They are measured anew, on its own births                    [sourc
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -41,7 +41,9 @@ def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str,
     (first, weights, metadata, _), *others = read
     for source, other, *_ in others:
         _check_same_nets(first, weights, source, other)
-        _check_common_beginning(first, weights, source, other)
+    learned = dict(rebuilt(weights, metadata, first).learner.named_parameters())
+    for source, other, *_ in others:
+        _check_common_beginning(learned, first, weights, source, other)
     for (source, of, *_), (again, its, *_) in combinations(read, 2):
         _check_other_weights(source, of, again, its)
     mean = {
@@ -68,7 +70,7 @@ def _with_own_statistics(
         norm.register_forward_pre_hook(_measuring)
     for first in range(0, NUM_BIRTHS, AT_ONCE):
         draw_chunk(learner, first, stages={}, batch_size=AT_ONCE)
-    return {name: tensor.contiguous() for name, tensor in needed(learner).items()}
+    return {name: tensor.clone().contiguous() for name, tensor in needed(learner).items()}
 
 
 def _measuring(norm: nn.Module, _: object) -> None:
@@ -82,10 +84,10 @@ def _check_same_nets(first: str, weights: dict[str, Tensor], source: str, other:
 
 
 def _check_common_beginning(
-    first: str, weights: dict[str, Tensor], source: str, other: dict[str, Tensor]
+    learned: Collection[str], first: str, weights: dict[str, Tensor], source: str, other: dict[str, Tensor]
 ) -> None:
-    learned = [name for name, tensor in weights.items() if tensor.is_floating_point() and tensor.ndim > 1]
-    ours, theirs = (torch.cat([of[name].float().flatten() for name in learned]) for of in (weights, other))
+    matrices = [name for name in learned if weights[name].ndim > 1]
+    ours, theirs = (torch.cat([of[name].float().flatten() for name in matrices]) for of in (weights, other))
     correlation = functional.cosine_similarity(ours, theirs, dim=0).item()
     if not correlation > LEAST_CORRELATION:
         raise ValueError(

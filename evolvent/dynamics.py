@@ -182,8 +182,8 @@ class Preconditioned(Langevin):
 
     def step(self, energy: Energy, state: State, noise: Noise, step_size: float) -> State:
         felt = Felt(*energy.value_and_force(state.x, rows=state.rows))
-        stretch, here = energy.reference.stretch, torch.zeros_like(state.x)
-        move = stretch(self.propose(here, stretch(felt.force), noise, step_size))
+        stretch, still = energy.reference.stretch, torch.zeros_like(state.x)
+        move = stretch(self.propose(still, stretch(felt.force), noise, step_size))  # Langevin of A^−½ x
         return state._replace(x=state.x + move, felt=felt)
 
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from evolvent.dynamics import Dynamics, Independent, Langevin
-from evolvent.energy import squared_norm
+from evolvent.dynamics import Dynamics, Independent, Langevin, Preconditioned
+from evolvent.energy import Energy, squared_norm
 from evolvent.learners.update import require_one_energy
 from evolvent.machine import Precision, in_full_precision
 from evolvent.sampling import check_counts, classes_of, draw_chunk
@@ -114,6 +114,7 @@ def complete(
     for first in range(0, len(seen), batch_size):
         rows = torch.arange(first, first + batch_size).clamp(max=len(seen) - 1)  # the last chunk is padded
         model.energy.net = Observed(score, seen[rows], view, sigma, **held)
+        _check_steps(model.energy, stages, sigma)
         x = draw_chunk(
             model, first, seed=seed, stages=stages, batch_size=batch_size, device=seen.device,
             labels=None if labels is None else labels[rows], precision=precision,
@@ -132,6 +133,21 @@ def _temperature(stages: Mapping[str, Dynamics]) -> float:
             " give them one by --temperature"
         )
     return found.pop()
+
+
+def _check_steps(energy: Energy, stages: Mapping[str, Dynamics], sigma: float) -> None:
+    """ValueError where a step in image space is so long that what is seen would throw a particle ever farther off."""
+    stage = stages.get("image")
+    if not isinstance(stage, Langevin):
+        return
+    longest = energy.reference.longest() if isinstance(stage, Preconditioned) else 1.0
+    most = 2 / energy.net.stiffness / longest
+    if stage.step_size > most:
+        raise ValueError(
+            f"steps of {stage.step_size:g} at temperature {stage.temperature:g} are too long for what is held to"
+            f" σ = {sigma:g}: give a --step-size of {most:.2g} at most, or a --sigma of"
+            f" {sigma * (stage.step_size / most) ** 0.5:.2g} at least"
+        )
 
 
 def _checked(learner: nn.Module, seen: Points) -> Points:

@@ -7,6 +7,8 @@ To write another birthplace, subclass `Particles`. (Birth in hidden space needs 
 learner `ggcn`.)
 """
 
+import math
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor, nn
@@ -74,13 +76,15 @@ class Persistent(Particles):
         if not 0 <= rebirth <= 1:
             raise ValueError(f"rebirth is a share between 0 and 1, not {rebirth}")
         self.rebirth = rebirth
-        self.register_buffer("bank", reference.sample(num_slots, Noise()))
+        empty = torch.full((num_slots, *reference.event_shape), math.nan)
+        bank = empty if hasattr(reference, "see") else reference.sample(num_slots, Noise())
+        self.register_buffer("bank", bank)
         self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.int64))
 
     def see(self, data: nn.Module) -> None:
-        """Fill the bank where it was drawn from a reference that had not seen the data yet: such draws are NaN."""
-        births = self.reference.sample(len(self.bank), Noise(self.bank.device))
-        self.bank.copy_(torch.where(self.bank.isnan(), births, self.bank))
+        """Fill the bank that is still empty, as the reference had to see the data before it could be drawn from."""
+        if self.bank.isnan().all():
+            self.bank.copy_(self.reference.sample(len(self.bank), Noise(self.bank.device)))
 
     def start(self, num: int, noise: Noise) -> tuple[Points, Slots]:
         ranks, num_slots = shared(), len(self.ages)

@@ -173,7 +173,7 @@ def weights_to_pass_on(source: Path | str) -> tuple[dict[str, torch.Tensor], dic
     weights, metadata, digest = read_model_with_sum(file)
     if file.suffix == CHECKPOINT:
         weights = {
-            name: tensor.contiguous()
+            name: tensor.clone().contiguous()
             for name, tensor in needed(rebuilt(weights, metadata, source).learner).items()
         }
     return weights, metadata, digest

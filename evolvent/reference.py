@@ -29,8 +29,12 @@ class Reference(nn.Module):
         """`num` exact draws, of shape [num, *event_shape]."""
         raise NotImplementedError
 
+    def longest(self) -> float:
+        """The largest eigenvalue of the metric A that particles may move in."""
+        return 1.0
+
     def stretch(self, x: Points) -> Points:
-        """A^½ x for the metric A that particles move in: symmetric, positive, and here the identity."""
+        """A^½ x: symmetric, positive, and here the identity."""
         return x
 
 

@@ -1,8 +1,8 @@
 """A reference that has seen the data's spectrum, and the metric that comes of it.                             [derived]
 
-Images vary a thousand times as much in their coarse waves as in their fine ones. A chain whose steps are as long in
-every direction either crawls along the first or blows up along the second. One that moves in a metric A ∝ C^¾, a power
-of the data's covariance, goes far where they vary much and little where they do little, and samples the same law
+Images vary a thousand times as far along their coarse waves as along their fine ones. A chain whose steps are as long
+in every direction either crawls along the first or blows up along the second. One that moves in a metric A ∝ C^¾, a
+power of the data's covariance, goes far where they vary much and little where they do little, and samples the same law
 (`dynamics.Preconditioned`).
 """
 
@@ -30,9 +30,10 @@ class Spectral(Reference):
         x = μ + C^½ ξ,   ξ ~ N(0, I)              births
         A = C^¾ / s,     s such that tr A = d     the metric of `stretch`
 
-    C is the covariance that images have when statistics are the same everywhere and in a mirror: one matrix over the
-    channels for each spatial frequency. At the low temperature of image-scale chains −log q does not weigh against Φ,
-    and is left out: the energy is 0, and `sample` is where chains begin.
+    C is the covariance that images have where statistics are the same everywhere: at each spatial frequency one matrix
+    over the channels, of which the real part is kept, as if images were as often turned by half. The energy is 0:
+    image-scale chains follow exp(−Φ / T) at a low T, beside which q, at temperature 1, would hardly count, and
+    `sample` is only where they begin.
 
     `see` takes μ and C from the data, before the first step of training; until then draws are NaN. They are saved with
     the weights. Points are [batch, channels, height, width].
@@ -87,6 +88,9 @@ class Spectral(Reference):
 
     def sample(self, num: int, noise: Noise) -> Points:
         return self.mean + _filtered(noise.normal(num, *self.event_shape), self.root)
+
+    def longest(self) -> float:
+        return float(torch.linalg.eigvalsh(self.metric_root).max()) ** 2
 
     def stretch(self, x: Points) -> Points:
         return _filtered(x, self.metric_root)

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from hostile import refused
@@ -94,6 +95,22 @@ def test_a_mean_is_passed_on_with_a_card_that_says_of_what_it_is(place, tmp_path
     assert f"* **Average** of `{place / '1'}` at step 3, `{place / '2'}` at step 3.\n* **Weights**" in card
     assert "Trained" not in card
     assert from_pretrained(tmp_path / "mine").step == 3
+
+
+def test_what_runs_saw_of_the_same_data_is_no_common_beginning(tmp_path, capsys):
+    """Two spectral references of the same images are alike, whatever the nets beside them."""
+    pixels = np.random.RandomState(0).randint(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    np.savez(tmp_path / "data.npz", train_x=pixels, test_x=pixels[:8])
+    words = ["cifar10-gcn", "--data", str(tmp_path / "data.npz"), "--size", "8", "--width", "4", *TOY]
+    words += ["--num-slots", "16", "--chain-steps", "1", "--sampling-steps", "1", "--captured", "false"]
+    for seed in ("1", "2"):
+        assert main(["train", *words, "--seed", seed, "--out", str(tmp_path / seed)]) == 0
+    with pytest.raises(ValueError, match="began apart"):
+        mean_of([tmp_path / "1", tmp_path / "2"])
+    checkpoint = max((tmp_path / "1" / "checkpoints").glob("*.pt"))
+    assert main(["export", str(checkpoint), "--half", "false", "--out", str(tmp_path / "whole")]) == 0
+    run, whole = (from_pretrained(tmp_path / name).draw(4) for name in ("1", "whole"))
+    assert torch.equal(run, whole)
 
 
 MISTAKES = {

@@ -104,7 +104,9 @@ def test_training_and_drawing_mix_no_devices(name, monkeypatch):
     monkeypatch.setattr(
         "evolvent.training.trainer.autocast", lambda *_: nullcontext()
     )  # knows no such device
-    monkeypatch.setattr("evolvent.training.trainer.show", lambda data, learner: None)  # before the first step
+    monkeypatch.setattr(
+        "evolvent.training.trainer.let_see", lambda learner, data: None
+    )  # before the first step
     run = trainer(LEARNERS[name](), "meta")
     run.advance()
     run.advance()

@@ -10,7 +10,7 @@ from torch import nn
 
 from evolvent.cli.complete import Part, hiding
 from evolvent.cli.main import main
-from evolvent.dynamics import Langevin
+from evolvent.dynamics import Langevin, Preconditioned
 from evolvent.energy import Energy
 from evolvent.flows import KL
 from evolvent.learners.amortized import Adversarial
@@ -186,6 +186,20 @@ def test_points_of_any_precision_are_completed_in_single(dtype):
 def test_numbers_that_complete_nothing_are_refused(how, told):
     with pytest.raises(ValueError, match=told):
         complete(in_points(), torch.zeros(3, 2), Masked(FIRST), **how)
+
+
+def test_a_step_that_what_is_seen_would_throw_off_is_refused_with_what_would_not():
+    """A spring of stiffness 1 / σ² diverges under steps beyond 2 σ², in a metric by its longest axis sooner."""
+    learner = in_points()
+    learner.stages = {"image": Langevin(0.1, 50, temperature=0.0)}
+    seen = torch.zeros(2, *learner.energy.reference.event_shape)
+    with pytest.raises(ValueError, match=r"a --step-size of 0\.005 at most, or a --sigma of 0\.22 at least"):
+        complete(learner, seen, Masked(torch.ones(seen.shape[1:])), sigma=0.05)
+    assert complete(learner, seen, Masked(torch.ones(seen.shape[1:])), sigma=0.5).isfinite().all()
+    learner.stages = {"image": Preconditioned(0.1, 50, temperature=0.0)}
+    learner.energy.reference.longest = lambda: 10.0
+    with pytest.raises(ValueError, match=r"a --sigma of 0\.71 at least"):
+        complete(learner, seen, Masked(torch.ones(seen.shape[1:])), sigma=0.23)
 
 
 def test_what_is_held_loosely_to_anything_is_held_to_nothing():

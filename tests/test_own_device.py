@@ -39,7 +39,7 @@ class Elsewhere(TorchDispatchMode):
 @pytest.fixture(autouse=True)
 def _meta_knows_no_autocast_and_no_numbers_of_the_data(monkeypatch):
     monkeypatch.setattr("evolvent.training.trainer.autocast", lambda precision, device: nullcontext())
-    monkeypatch.setattr("evolvent.training.trainer.show", lambda data, learner: None)
+    monkeypatch.setattr("evolvent.training.trainer.let_see", lambda learner, data: None)
 
 
 def test_the_spy_sees_what_is_made_elsewhere():

@@ -11,7 +11,7 @@ from torch import nn
 from evolvent.augmentation import AdaptiveAugmentation
 from evolvent.conditional import Conditional
 from evolvent.data.toys import Ring
-from evolvent.dynamics import MALA, Independent, Langevin
+from evolvent.dynamics import MALA, Independent, Langevin, Preconditioned
 from evolvent.energy import Energy
 from evolvent.flows import JKO, Annealed, logistic
 from evolvent.learners.amortized import Adversarial, Cooperative
@@ -28,6 +28,7 @@ from evolvent.processes.ranks import ALONE, Ranks, buckets, normalise
 from evolvent.recipes.toys import PlaneScore
 from evolvent.reference import Gaussian, Uniform
 from evolvent.shapes import carry
+from evolvent.spectral import Spectral
 from evolvent.training.schedule import Adam, Schedule
 from evolvent.training.trainer import Trainer
 
@@ -97,6 +98,12 @@ def chains_by_class():
     return ConditionalGCN(energy, bank, Langevin(0.01, 2), flow=flow), LabelledGrey()
 
 
+def spectral():
+    energy = Energy(PlainScore(8, width=8), Spectral((1, 8, 8)))
+    bank = Persistent(energy.reference, 45, rebirth=0.1)
+    return GCN(energy, bank, Preconditioned(0.01, 2, temperature=1e-3)), Grey()
+
+
 def augmented():
     transform = AdaptiveAugmentation(num_images=100)
     transform.target = 0.1  # that p moves at once
@@ -107,6 +114,7 @@ LEARNERS = {
     "by class, batch norm, chains": conditional,
     "by class, with a bank": chains_by_class,
     "gcn with a bank": partial(on_plane, GCN),
+    "gcn that sees the spectrum": spectral,
     "gcn afresh, mala": partial(on_plane, GCN, Fresh, MALA(0.05, 3)),
     "wgcn with a bank": partial(on_plane, WGCN, flow=JKO(tau=0.1, ends="data", share=0.5)),
     "wgcn, annealed": lambda: on_plane(WGCN, flow=Annealed(JKO(tau=0.4), end=0.1, num_updates=10)),

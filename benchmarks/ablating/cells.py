@@ -115,7 +115,7 @@ SCALES = {
     ),
 }
 """16 px learns within minutes of one CPU core; 32 px, for a GPU, has the nets and settings of the cifar10
-recipes, but w-GCN's learning rate, which is that of GCN here."""
+recipes, but for w-GCN's learning rate, which is that of GCN here, and the spectrum, which gcn-spectrum knows."""
 
 
 class FixedUpsampling(GGCN):
@@ -135,9 +135,10 @@ def chains(
     spectrum: bool = False,
 ) -> tuple[nn.Module, dict[str, Adam]]:
     """GCN, and w-GCN under JKO: a bank of chains that start from uniform noise, or as `Spectral` has it."""
+    reference, kind = (Spectral, Preconditioned) if spectrum else (Uniform, Langevin)
     learner = chains_from_noise(
-        energy_of(scale, Spectral if spectrum else Uniform),
-        Preconditioned(**asdict(scale.chain)) if spectrum else scale.chain,
+        energy_of(scale, reference),
+        kind(**asdict(scale.chain)),
         flow=flow,
         num_slots=scale.num_slots,
         rebirth=scale.rebirth,

@@ -123,9 +123,10 @@ def from_noise(
         num_classes: in the labels of `data`; without it they are counted.
     """
     known = known_classes(labels, num_classes, data, size)
+    reference, kind = (Spectral, Preconditioned) if spectrum else (Uniform, Langevin)
     learner = chains_from_noise(
-        residual_energy(width, size, depth=depth, patch=patch, reference=Spectral if spectrum else Uniform),
-        noisy_descent(chain_step_size, chain_steps, noise, kind=Preconditioned if spectrum else Langevin),
+        residual_energy(width, size, depth=depth, patch=patch, reference=reference),
+        noisy_descent(chain_step_size, chain_steps, noise, kind=kind),
         flow=flow,
         num_slots=num_slots,
         rebirth=rebirth,
@@ -147,7 +148,7 @@ def cifar10_gcn(**options: Any) -> Experiment:
 def cifar10_wgcn(
     lr: float = 4e-4, tau: float = 0.1, ends: Literal["path", "data"] = "data", **options: Any
 ) -> Experiment:
-    """GCN plus the kinetic energy of the transport; tau = 0 is GCN.
+    """GCN plus the kinetic energy of the transport, whatever metric its chains move in; tau = 0 is GCN.
 
     Args:
         tau: the JKO step, which weighs the kinetic energy.

@@ -35,8 +35,9 @@ class Diverged(RuntimeError):
 class Trainer:
     """Trains `learner` on `data`: its state is a function of where it started, of the seed and of `step`.
 
-    It reseeds torch's global generator at every step. `lr_scale` multiplies every learning rate; `signs` gathers the
-    losses, the gradient's norm for each, and the learner's vital signs, until somebody reads and clears them.
+    It reseeds torch's global generator at its own start and at every step. `lr_scale` multiplies every learning rate;
+    `signs` gathers the losses, the gradient's norm for each, and the learner's vital signs, until somebody reads and
+    clears them.
 
     ranks: the processes that share every step; `state_dict` must then be called by all, and is the one that a process
         alone would have.
@@ -66,7 +67,7 @@ class Trainer:
         self.learner = learner.to(self.device)
         self.data = data.to(self.device)
         reseed(seed, 0)
-        show(self.data, self.learner)
+        let_see(self.learner, self.data)
         if ranks.num > 1:
             self._join()
         self._begin_average()
@@ -239,16 +240,16 @@ def over_ranks(name: str, values: torch.Tensor) -> torch.Tensor:
     return {"_min": values.amin, "_max": values.amax}.get(kind, values.mean)()
 
 
-def show(data: Source, learner: nn.Module) -> None:
-    """Let every part of the learner that has a `see(data)` see the data once, what it is made of before itself."""
-    seen = set()
+def let_see(learner: nn.Module, data: Source) -> None:
+    """Call `see(data)` of every part of the learner that has one, once, what it is made of before itself."""
+    told = set()
 
-    def to(part: nn.Module) -> None:
-        if hasattr(part, "see") and part not in seen:
+    def tell(part: nn.Module) -> None:
+        if hasattr(part, "see") and part not in told:
             part.see(data)
-        seen.add(part)
+        told.add(part)
 
-    learner.apply(to)
+    learner.apply(tell)
 
 
 def reseed(seed: int, step: int) -> None:
