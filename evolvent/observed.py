@@ -143,10 +143,10 @@ def _check_steps(energy: Energy, stages: Mapping[str, Dynamics], sigma: float) -
     longest = energy.reference.longest() if isinstance(stage, Preconditioned) else 1.0
     most = 2 / energy.net.stiffness / longest
     if stage.step_size > most:
+        least = sigma * (stage.step_size / most) ** 0.5
         raise ValueError(
             f"steps of {stage.step_size:g} at temperature {stage.temperature:g} are too long for what is held to"
-            f" σ = {sigma:g}: give a --step-size of {most:.2g} at most, or a --sigma of"
-            f" {sigma * (stage.step_size / most) ** 0.5:.2g} at least"
+            f" σ = {sigma:g}: give a --step-size of {0.95 * most:.2g}, or a --sigma of {1.05 * least:.2g}"
         )
 
 

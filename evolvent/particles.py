@@ -77,7 +77,7 @@ class Persistent(Particles):
             raise ValueError(f"rebirth is a share between 0 and 1, not {rebirth}")
         self.rebirth = rebirth
         empty = torch.full((num_slots, *reference.event_shape), math.nan)
-        bank = empty if hasattr(reference, "see") else reference.sample(num_slots, Noise())
+        bank = empty if getattr(reference, "unseen", False) else reference.sample(num_slots, Noise())
         self.register_buffer("bank", bank)
         self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.int64))
 

@@ -42,6 +42,11 @@ def draw(
     precision: of the nets' forward passes, as `Schedule` has it.
     """
     check_counts(num, batch_size)
+    if any(getattr(part, "unseen", False) for part in learner.modules()):
+        raise ValueError(
+            "this learner's reference has to see data before it can be drawn from: train it, load its weights, or call"
+            " see(data) of it"
+        )
     how = {"seed": seed, "stages": stages, "device": device, "classes": classes, "precision": precision}
     firsts = range(0, num, batch_size)
     return torch.cat([draw_chunk(learner, first, batch_size=batch_size, **how) for first in firsts])[:num]

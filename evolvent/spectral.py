@@ -51,6 +51,11 @@ class Spectral(Reference):
         self.register_buffer("metric_root", torch.full(matrices, math.nan))
         """A^½ likewise."""
 
+    @property
+    def unseen(self) -> bool:
+        """Whether there is nothing to draw from yet."""
+        return bool(self.mean.isnan().any())
+
     @torch.no_grad()
     def see(self, data: nn.Module) -> None:
         """μ and C of 20,000 draws of the data, labels left aside. ValueError for points of another shape."""
@@ -74,14 +79,21 @@ class Spectral(Reference):
 
     def _moments(self, data: nn.Module) -> tuple[Tensor, Tensor]:
         """The mean image, and the channels' covariance at each frequency, [height, width, channels, channels]."""
-        mean, second = 0.0, 0.0
-        for _ in range(NUM_SEEN // AT_ONCE):
-            x = data.draw(AT_ONCE)[:, : self.event_shape[0]]
+        near = self._draw(data).mean(0)  # what is left of it rounds less
+        mean, second, num = 0.0, 0.0, 0
+        while num < NUM_SEEN:
+            x = self._draw(data) - near
             waves = torch.fft.fft2(x, norm="ortho")
-            mean = mean + x.mean(0) * AT_ONCE / NUM_SEEN
-            second = second + torch.einsum("nchw,ndhw->hwcd", waves, waves.conj()).real / NUM_SEEN
+            mean = mean + x.sum(0)
+            second = second + torch.einsum("nchw,ndhw->hwcd", waves, waves.conj()).real
+            num += len(x)
+        mean, second = mean / num, second / num
         of_mean = torch.fft.fft2(mean, norm="ortho")
-        return mean, second - torch.einsum("chw,dhw->hwcd", of_mean, of_mean.conj()).real
+        return near + mean, second - torch.einsum("chw,dhw->hwcd", of_mean, of_mean.conj()).real
+
+    def _draw(self, data: nn.Module) -> Points:
+        """Some points, without the label that each may carry behind its channels."""
+        return data.draw(AT_ONCE)[:, : self.event_shape[0]]
 
     def energy(self, x: Points) -> PerPoint:
         return x.new_zeros(len(x))

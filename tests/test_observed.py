@@ -193,12 +193,12 @@ def test_a_step_that_what_is_seen_would_throw_off_is_refused_with_what_would_not
     learner = in_points()
     learner.stages = {"image": Langevin(0.1, 50, temperature=0.0)}
     seen = torch.zeros(2, *learner.energy.reference.event_shape)
-    with pytest.raises(ValueError, match=r"a --step-size of 0\.005 at most, or a --sigma of 0\.22 at least"):
+    with pytest.raises(ValueError, match=r"a --step-size of 0\.0047, or a --sigma of 0\.23"):
         complete(learner, seen, Masked(torch.ones(seen.shape[1:])), sigma=0.05)
     assert complete(learner, seen, Masked(torch.ones(seen.shape[1:])), sigma=0.5).isfinite().all()
     learner.stages = {"image": Preconditioned(0.1, 50, temperature=0.0)}
     learner.energy.reference.longest = lambda: 10.0
-    with pytest.raises(ValueError, match=r"a --sigma of 0\.71 at least"):
+    with pytest.raises(ValueError, match=r"a --sigma of 0\.74"):
         complete(learner, seen, Masked(torch.ones(seen.shape[1:])), sigma=0.23)
 
 

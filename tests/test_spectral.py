@@ -17,6 +17,7 @@ from evolvent.nets.score import PlainScore
 from evolvent.noise import Noise
 from evolvent.particles import Persistent, PersistentByClass
 from evolvent.reference import Gaussian, Uniform
+from evolvent.sampling import draw
 from evolvent.spectral import EXPONENT, Spectral
 from evolvent.training.schedule import Adam, Schedule
 from evolvent.training.trainer import Trainer
@@ -151,6 +152,31 @@ def test_the_first_step_finds_a_reference_that_has_seen_the_data_and_a_bank_of_i
     assert ours.particles.bank.std() == pytest.approx(0.578, rel=0.1)
     drawn = trainer.averaged.sample(64, Noise())
     assert drawn.std() == pytest.approx(0.578, rel=0.1)
+
+
+def test_what_has_seen_the_data_can_be_used_without_a_trainer_and_what_has_not_is_refused():
+    data, energy = images(), Energy(PlainScore(8, 3, width=4), Spectral((3, 8, 8)))
+    chain = Preconditioned(0.01, 2, temperature=1e-4)
+    with pytest.raises(ValueError, match="has to see data before it can be drawn from"):
+        draw(GCN(energy, Persistent(energy.reference, 16), chain), 2)
+    energy.reference.see(data)
+    ours = GCN(energy, Persistent(energy.reference, 16), chain)
+    assert ours(data.draw(8)).losses["energy"].isfinite()
+    assert draw(ours, 2).isfinite().all()
+
+
+def test_the_spectrum_of_images_of_one_colour_is_the_least_that_is_kept():
+    """A mean far from 0 does not drown what little varies about it: its metric is the identity, to rounding."""
+    one = Field()
+    one.draw = lambda num: torch.full((num, *SHAPE), 0.3)
+    x = torch.randn(4, *SHAPE)
+    assert torch.allclose(seen(one).stretch(x), x, atol=1e-5)
+
+
+def test_a_source_that_hands_out_fewer_is_seen_no_less():
+    few, field = Field(), Field()
+    few.draw = lambda num: field.draw(num // 3)
+    assert torch.allclose(seen(few).root, seen(field).root, atol=0.03)
 
 
 def test_a_bank_that_somebody_filled_stays():
