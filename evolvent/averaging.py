@@ -39,10 +39,9 @@ def mean_of(sources: Sequence[Path | str]) -> tuple[dict[str, Tensor], dict[str,
         raise ValueError("a mean is of two models or more: name the others, too")
     read = [(str(source), *weights_to_pass_on(source)) for source in sources]
     (first, weights, metadata, _), *others = read
-    for source, other, *_ in others:
-        _check_same_nets(first, weights, source, other)
     learned = dict(rebuilt(weights, metadata, first).learner.named_parameters())
     for source, other, *_ in others:
+        _check_same_nets(first, weights, source, other)
         _check_common_beginning(learned, first, weights, source, other)
     for (source, of, *_), (again, its, *_) in combinations(read, 2):
         _check_other_weights(source, of, again, its)

@@ -76,8 +76,10 @@ class Persistent(Particles):
         if not 0 <= rebirth <= 1:
             raise ValueError(f"rebirth is a share between 0 and 1, not {rebirth}")
         self.rebirth = rebirth
-        empty = torch.full((num_slots, *reference.event_shape), math.nan)
-        bank = empty if getattr(reference, "unseen", False) else reference.sample(num_slots, Noise())
+        if getattr(reference, "unseen", False):
+            bank = torch.full((num_slots, *reference.event_shape), math.nan)
+        else:
+            bank = reference.sample(num_slots, Noise())
         self.register_buffer("bank", bank)
         self.register_buffer("ages", torch.zeros(num_slots, dtype=torch.int64))
 

@@ -90,10 +90,8 @@ def test_a_preconditioned_chain_leaves_the_law_of_langevin_at_steps_of_h_a():
     chain = Preconditioned(0.05, 600, temperature=0.5)
     torch.manual_seed(1)
     end = chain.evolve(Energy(Quadratic(weights), spectral), torch.zeros(2_000, *SHAPE), Noise()).end
-    w, half = (
-        weights.flatten().diag(),
-        spectral.stretch(torch.eye(math.prod(SHAPE)).view(-1, *SHAPE)).flatten(1),
-    )
+    w = weights.flatten().diag()
+    half = spectral.stretch(torch.eye(math.prod(SHAPE)).view(-1, *SHAPE)).flatten(1)
     expected = 0.5 * (w - 0.025 * w @ half @ half @ w).inverse()
     assert torch.allclose(covariance(end), expected, atol=0.08)
     assert covariance(end).trace() == pytest.approx(expected.trace().item(), rel=0.01)
